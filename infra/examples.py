@@ -34,7 +34,7 @@ PROGRAMS = {
     "javascript": ["node", "--input-type=module", "--eval"],
 }
 # Fewer would mean that the page was cut or its blocks are no longer found.
-EXAMPLES_MIN = 18
+EXAMPLES_MIN = 19
 
 
 class Example(NamedTuple):

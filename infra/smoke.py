@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Does what a newcomer does with `infera up`: starts it at a terminal, pastes the printed request, stops it, starts it
-again as a service would, and closes the terminal of a third.
+again as a service would, closes the terminal of a third, and has SIGTERM end a stream that goes on afterwards.
 
     smoke.py --binary target/debug/infera
 
@@ -21,6 +21,7 @@ import tempfile
 import termios
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 from promises import Tally
@@ -209,8 +210,64 @@ def third_start(promises, binary, data, port):
     promises.hold("a closed terminal ends it with status 0", status == 0, status)
 
 
+def request(data, path, body=None, **headers):
+    """Sends a request with the local key; returns the reply, which may still be coming."""
+    headers = {"Authorization": f"Bearer {local_key(data)}", "Content-Type": "application/json", **headers}
+    asked = urllib.request.Request(note(data)["INFERA_URL"] + path, body and json.dumps(body).encode(), headers)
+    return urllib.request.urlopen(asked, timeout=ANSWER_MAX_S)
+
+
+def event_data(reply):
+    """Yields the data of each event of a reply."""
+    for line in reply:
+        if line.startswith(b"data: {"):
+            yield json.loads(line[len(b"data: "):])
+
+
+def drained_stream(promises, binary, data, port):
+    """SIGTERM ends a stream with where it goes on, and from there it goes on at the next start."""
+    # Half a second a token, so that eight are not written within the drain of a second.
+    slow = ["--set", "engine.kind=stub", "--set", "engine.stub.decode_us=500000", "--set", "gateway.drain_ms=1000"]
+    question = [{"role": "user", "content": "What is 47 + 38?"}]
+    body = {"model": "infera-tiny", "messages": question, "temperature": 0, "max_tokens": 16, "stream": True}
+    network = Network(binary, data, port, at_terminal=False, options=slow)
+    shown, error = "", {}
+    try:
+        promises.hold("it starts with slow nodes", network.is_ready, network.welcome)
+        with request(data, "/v1/chat/completions", body) as reply:
+            for event in event_data(reply):
+                if "error" in event:
+                    error = event["error"]
+                    break
+                more = event["choices"][0]["delta"].get("content") or ""
+                if more and not shown:
+                    network.process.send_signal(signal.SIGTERM)
+                shown += more
+    finally:
+        status = network.ended()
+    promises.hold("SIGTERM ends it with status 0", status == 0, status)
+    promises.hold("SIGTERM ends a stream with an error", error.get("code") == "shutting_down", error)
+    promises.hold("the error says where the stream goes on", {"job_id", "events_url", "last_event_id"} <= error.keys(), error)
+    if "last_event_id" not in error:
+        return
+    quick = ["--set", "engine.kind=stub"]
+    network = Network(binary, data, port, at_terminal=False, options=quick)
+    try:
+        promises.hold("it starts with quick nodes", network.is_ready, network.welcome)
+        with request(data, error["events_url"], **{"Last-Event-ID": error["last_event_id"]}) as reply:
+            events = list(event_data(reply))
+        with request(data, "/v1/jobs/" + error["job_id"]) as reply:
+            job = json.load(reply)
+    finally:
+        network.end()
+    rest = "".join(event.get("text", "") for event in events)
+    whole = job.get("result", {}).get("choices", [{"message": {"content": None}}])[0]["message"]["content"]
+    promises.hold("the stream goes on at the next start, nothing twice and nothing lost", shown and shown + rest == whole, (shown, rest, job))
+    print(f"smoke: a stream went on after a drain: {len(shown)} of {len(shown + rest)} characters came before", flush=True)
+
+
 def main():
-    """Runs the three starts and prints the sum."""
+    """Runs the starts and prints the sum."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/infera")
     binary = str((ROOT / parser.parse_args().binary).resolve())
@@ -223,6 +280,7 @@ def main():
         if promises.broken == 0:
             second_start(promises, binary, data, port)
             third_start(promises, binary, data, port)
+            drained_stream(promises, binary, data, port)
     sys.exit(promises.print_sum())
 
 

@@ -17,6 +17,7 @@ pub(crate) mod face;
 pub(crate) mod failure;
 pub(crate) mod group_objects;
 pub(crate) mod group_refusal;
+pub(crate) mod job_events;
 pub(crate) mod jobs_request;
 pub(crate) mod key_objects;
 mod knob_fields;

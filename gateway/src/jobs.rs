@@ -4,7 +4,9 @@
 //! sure of what became of it, `waiters` and `completions` bring its end, `ends` puts those of a request's several answers together, `shown` says what is shown of them, `abandonment` cancels jobs that no client waits
 //! for, and `poison` lets an operator replay a failed job. `batch` accepts several jobs at once, `following` follows a
 //! job that goes on without its client, and `collecting` waits for the ends of any. `streams` brings what is released of answers in
-//! progress, `passing` knows what of one its client has, and `parting` ends those whose client hung up.
+//! progress, `passing` knows what was heard of one, `mark` what a client has of it, and `silence` when more is asked for; `joining`
+//! waits for the jobs of an earlier request, which `reading` reads, and tells a stream which these are; `parting` ends those whose client
+//! hung up.
 //!
 //! Of HTTP, this room knows only the errors that a client may get.
 
@@ -18,6 +20,8 @@ mod earlier;
 pub(crate) mod ends;
 pub(crate) mod following;
 mod handle;
+mod joining;
+mod mark;
 mod new_job;
 mod order;
 mod parting;
@@ -26,7 +30,9 @@ pub mod poison;
 mod pools;
 mod pricing;
 pub(crate) mod prompt;
+mod reading;
 mod shown;
+mod silence;
 mod standby;
 mod streams;
 mod waiters;
@@ -35,7 +41,9 @@ pub(crate) use abandonment::Canceller;
 pub(crate) use collecting::{Collectors, Wish};
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Jobs, Terms};
+pub(crate) use joining::{Joined, Joins};
+pub(crate) use mark::{Mark, Overturned};
 pub(crate) use parting::Parting;
-pub(crate) use passing::{Heard, Passing, Rest};
+pub(crate) use passing::Passing;
 pub(crate) use streams::{Following, Streams};
 pub use waiters::{Damaged, Wait, Waiters};

@@ -18,8 +18,8 @@ const TRIM_AFTER_BYTES: usize = 16 * 1024 * 1024;
 /// The shortest time between two trims. A trim takes some milliseconds for a hundred megabytes.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
-/// The budget of large bodies and replies in memory, in bytes.
-#[derive(Debug)]
+/// The budget of large bodies and replies in memory, in bytes. All clones share it.
+#[derive(Clone, Debug)]
 pub(crate) struct MemoryBudget {
     max_bytes: usize,
     counts: Arc<Counts>,

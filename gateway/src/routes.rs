@@ -14,6 +14,7 @@ pub(crate) mod documents;
 pub(crate) mod erasures;
 pub(crate) mod health;
 pub(crate) mod job_batches;
+pub(crate) mod job_events;
 pub(crate) mod job_lists;
 pub(crate) mod jobs;
 pub(crate) mod keys;

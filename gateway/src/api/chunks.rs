@@ -5,6 +5,8 @@ use infera_types::ids::{JobId, ModelName};
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
+use crate::api::job_events::{self, EventId};
+use crate::api::objects::completion_id;
 
 /// The event after the last one of a whole stream.
 pub(crate) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
@@ -26,9 +28,7 @@ impl Chunks {
     /// Makes the chunks of a job's stream.
     #[must_use]
     pub(crate) fn new(job: JobId, created_s: u64, model: ModelName, has_usage: bool) -> Self {
-        let digits = job.to_string();
-        let digits = digits.trim_start_matches("job_");
-        Self { id: format!("chatcmpl-{digits}"), created_s, model, has_usage }
+        Self { id: completion_id(job), created_s, model, has_usage }
     }
 
     /// Returns the chunks of the same stream, of another job.
@@ -95,13 +95,41 @@ impl Chunks {
     }
 }
 
-/// Returns the event of an error after which nothing follows. It names the job, and where its end can be read.
+/// An answer that goes on without its stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GoesOn {
+    /// The answer's place in the request.
+    pub(crate) index: usize,
+    /// The answer's job.
+    pub(crate) job: JobId,
+    /// What its client has of it.
+    pub(crate) shown: EventId,
+}
+
+impl GoesOn {
+    fn value(self) -> Value {
+        let Self { index, job, shown } = self;
+        json!({ "index": index, "job_id": job, "events_url": job_events::url(job), "last_event_id": shown.text() })
+    }
+}
+
+/// Returns the event of an error after which nothing follows. It names the job, and where its end can be read. For answers that go
+/// on, the error itself says where their events are and from where to go on: OpenAI's libraries hand on the error alone.
 #[must_use]
-pub(crate) fn error(error: &ApiError, job: Option<JobId>) -> Bytes {
+pub(crate) fn error(error: &ApiError, job: Option<JobId>, going_on: &[GoesOn]) -> Bytes {
     let mut value = json!({ "error": error.object() });
     if let Some(job) = job {
         value["job_id"] = json!(job);
         value["job_url"] = format!("/v1/jobs/{job}").into();
+    }
+    if let Some(first) = going_on.first() {
+        let first = first.value();
+        for name in ["job_id", "events_url", "last_event_id"] {
+            value["error"][name] = first[name].clone();
+        }
+    }
+    if going_on.len() > 1 {
+        value["error"]["answers"] = going_on.iter().map(|answer| answer.value()).collect();
     }
     event(&value)
 }
@@ -159,8 +187,24 @@ mod tests {
     #[test]
     fn an_error_names_the_job() {
         let job = JobId::from_bytes([7; 16]);
-        let event = read(&error(&ApiError::Draining, Some(job)));
+        let event = read(&error(&ApiError::Draining, Some(job), &[]));
         assert_eq!(event["error"]["code"], "shutting_down");
         assert_eq!((&event["job_id"], &event["job_url"]), (&json!(job), &json!(format!("/v1/jobs/{job}"))));
+        assert!(event["error"].get("events_url").is_none());
+    }
+
+    #[test]
+    fn an_error_says_where_answers_go_on() {
+        let shown = EventId { status: "running", bytes: 3, hash: 7 };
+        let of = |index: u8| GoesOn { index: index.into(), job: JobId::from_bytes([index; 16]), shown };
+        let [one, other] = [of(0), of(1)];
+        let event = read(&error(&ApiError::Draining, Some(one.job), &[one]));
+        let told = &event["error"];
+        assert_eq!((&told["code"], &told["job_id"]), (&json!("shutting_down"), &json!(one.job)));
+        assert_eq!(told["events_url"], json!(format!("/v1/jobs/{}/events", one.job)));
+        assert_eq!(told["last_event_id"], "running.3.0000000000000007");
+        assert!(told.get("answers").is_none());
+        let event = read(&error(&ApiError::Draining, Some(one.job), &[one, other]));
+        assert_eq!(event["error"]["answers"][1]["job_id"], json!(other.job));
     }
 }

@@ -157,7 +157,7 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "outbox_full" 503 [503], Gateway Safe: "Too many accepted jobs wait for the broker, so this one was not accepted.";
     "storage_full" 503 [503], Network Safe: "Stored requests take up all the room that they may. It comes back as older ones are archived.";
     "ledger_unavailable" 503 [503], Network WithKey: "The ledger is away. Whether a job was accepted is not known until it is back.";
-    "shutting_down" 503 [503], Gateway Look: "This gateway shuts down. The job goes on; another gateway shows it by its id.";
+    "shutting_down" 503 [503], Gateway Look: "This gateway shuts down. The job goes on; another gateway shows it by its id. A stream's event has `events_url` and `last_event_id`, from where it goes on there.";
     "timeout" 504 [504], Network Look: "There was no answer in the time allowed. The job may still end.";
     "stream_too_slow" 408 [408], Client Look: "An event of a stream that was read too slowly. The job goes on; read its end by the id in the event.";
     "stream_overturned" 502 [502], Network Look: "An event of a stream whose beginning isn't the answer's: what was shown is wrong. Read the job's end by the id in the event.";

@@ -3,6 +3,7 @@
 //! values.
 
 use infera_ledger::{JobState, JobView, ListedJob, NumberedEnd};
+use infera_types::ids::JobId;
 use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
 use infera_types::money::cost_text;
 use serde_json::{Value, json};
@@ -98,6 +99,13 @@ fn shown(verification: &Verification, dispute: Option<VerificationStatus>) -> Ve
     Verification { status: dispute.unwrap_or(verification.status), ..verification.clone() }
 }
 
+/// Returns the id of the completion that a request's first job names.
+#[must_use]
+pub(crate) fn completion_id(first: JobId) -> String {
+    let digits = first.to_string();
+    format!("chatcmpl-{}", digits.trim_start_matches("job_"))
+}
+
 /// Makes the completion of a request's answers. What is known of all is what is known of the most doubtful.
 fn chat_completion(first: &Answered<'_>, answers: &[Answered<'_>]) -> Value {
     let Answered { view, settlement, answer, .. } = first;
@@ -105,12 +113,9 @@ fn chat_completion(first: &Answered<'_>, answers: &[Answered<'_>]) -> Value {
     let (prompt, completion) =
         counted.fold((0_u64, 0_u64), |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)));
     let worst = answers.iter().max_by_key(|answer| doubt(answer.verification.status)).unwrap_or(first);
-    let id = view.choice.first(view.id);
-    let digits = id.to_string();
-    let digits = digits.trim_start_matches("job_");
     let choices: Vec<Value> = answers.iter().map(|answer| answer.choice(answers.len() > 1)).collect();
     let mut object = json!({
-        "id": format!("chatcmpl-{digits}"),
+        "id": completion_id(view.choice.first(view.id)),
         "object": "chat.completion",
         "created": view.accepted_ms.as_secs(),
         "model": settlement.model,

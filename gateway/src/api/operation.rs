@@ -182,6 +182,8 @@ pub(crate) enum Content {
     JsonOrTable(Shape),
     /// JSON of this shape, or server-sent events for clients that ask for a stream.
     JsonOrEvents(Shape),
+    /// Server-sent events, or none with status 204 to a client that has them all.
+    Events,
     /// Lines, each of which is JSON.
     Lines,
     /// None: the operation always fails.
@@ -342,7 +344,7 @@ pub(crate) const IDEMPOTENCY_KEY: Parameter = Parameter {
     shape: Shape::Pattern("^[!#-~]([ -~]{0,253}[!#-~])?$"),
     about: "A text of the client's choice, of 1 to 255 printable ASCII characters. The same request under the same key makes \
             no second job: it gets the answer of the first one, with the header `idempotent-replayed: true`, or 409 while that \
-            one runs. A key is remembered for a day after its job's end. An end that says nothing about the request, such as \
+            one runs; a stream joins it then. A key is remembered for a day after its job's end. An end that says nothing about the request, such as \
             too few nodes, frees the key.",
     example: "8e03978e-40d5-43dd-bc93-6894a57f9324",
 };

@@ -16,8 +16,8 @@ use crate::api::schema::Schemas;
 use crate::api::shapes;
 use crate::config::Config;
 use crate::routes::{
-    account, accounts, chat, documents, erasures, health, job_batches, job_lists, jobs, keys, mapping,
-    models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
+    account, accounts, chat, documents, erasures, health, job_batches, job_events, job_lists, jobs, keys,
+    mapping, models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 
 /// The description of each route, in the order in which they are shown.
@@ -32,6 +32,7 @@ pub(super) static OPERATIONS: &[(Method, &str, &Operation)] = &[
     (Method::POST, "/v1/jobs/cancel", &job_batches::CANCEL),
     (Method::GET, "/v1/jobs/{id}", &jobs::SHOW),
     (Method::DELETE, "/v1/jobs/{id}", &jobs::CANCEL),
+    (Method::GET, "/v1/jobs/{id}/events", &job_events::EVENTS),
     (Method::GET, "/v1/jobs/{id}/data", &erasures::SHOW_JOB),
     (Method::DELETE, "/v1/jobs/{id}/data", &erasures::ERASE_JOB),
     (Method::GET, "/v1/account/data", &erasures::SHOW_ACCOUNT),
@@ -238,6 +239,10 @@ fn replies(route: &Route, operation: &Operation, schemas: &mut Schemas) -> Value
         let contents = contents(&good.content, schemas);
         replies.insert(good.status.to_string(), good_reply(good.about, good.names_job, contents));
     }
+    if matches!(good.content, Content::Events) {
+        let about = "Nothing comes after the event that `Last-Event-ID` names.";
+        replies.insert("204".to_owned(), good_reply(about, false, Map::new()));
+    }
     if let Some(Accepted { about, shape }) = &good.accepted {
         let contents = contents(&Content::Json(*shape), schemas);
         replies.insert("202".to_owned(), good_reply(about, good.names_job, contents));
@@ -260,6 +265,12 @@ fn contents(content: &Content, schemas: &mut Schemas) -> Map<String, Value> {
     let text = || json!({ "schema": { "type": "string" } });
     // The shape of each event, as readers of server-sent events take it apart.
     let event = || json!({ "schema": { "type": "object", "required": ["data"], "properties": { "data": { "type": "string" } } } });
+    let named_event = || {
+        let text = json!({ "type": "string" });
+        let kinds = json!({ "type": "string", "enum": ["status", "text", "end", "error"] });
+        let properties = json!({ "id": text, "event": kinds, "data": text });
+        json!({ "schema": { "type": "object", "required": ["id", "event", "data"], "properties": properties } })
+    };
     let mut json_of = |shape: &Shape| (JSON, json!({ "schema": schemas.of(*shape) }));
     let all = match content {
         Content::Page => vec![("text/html", text())],
@@ -267,6 +278,7 @@ fn contents(content: &Content, schemas: &mut Schemas) -> Map<String, Value> {
         Content::JsonOrPage(shape) => vec![json_of(shape), ("text/html", text())],
         Content::JsonOrTable(shape) => vec![json_of(shape), ("text/csv", text())],
         Content::JsonOrEvents(shape) => vec![json_of(shape), ("text/event-stream", event())],
+        Content::Events => vec![("text/event-stream", named_event())],
         Content::Lines => vec![("application/x-ndjson", text())],
         Content::Never => Vec::new(),
     };

@@ -16,8 +16,8 @@ use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::node_groups::Doing;
 use crate::routes::{
-    Blocking, Call, account, accounts, chat, documents, erasures, health, job_batches, job_lists, jobs, keys,
-    mapping, models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
+    Blocking, Call, account, accounts, chat, documents, erasures, health, job_batches, job_events, job_lists,
+    jobs, keys, mapping, models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 use crate::state::State;
 
@@ -112,7 +112,7 @@ const ACCOUNT: &str = "/v1/account";
 /// The beginning of the paths that manage groups of nodes, of which the same holds.
 const NODE_GROUPS: &str = "/v1/node-groups";
 
-static ROUTES: [Route; 60] = [
+static ROUTES: [Route; 61] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::Chat).await })
@@ -185,6 +185,9 @@ static ROUTES: [Route; 60] = [
     }),
     route(Method::DELETE, "/v1/jobs/{id}", Access::Key, |s, call| {
         Box::pin(async move { jobs::cancel(&s.jobs, &s.limits, call).await })
+    }),
+    route(Method::GET, "/v1/jobs/{id}/events", Access::Key, |s, call| {
+        Box::pin(async move { job_events::events(&s.jobs, &s.stop, call).await })
     }),
     // The text of jobs.
     route(Method::GET, "/v1/jobs/{id}/data", Access::Key, |s, call| {

@@ -27,12 +27,14 @@ use infera_types::time::Timestamp;
 use tracing::{Span, field};
 
 use super::commit::{Committed, commit, commit_together};
-use super::earlier::{answer_earlier, answer_earlier_or, earlier_or, read, read_all};
-use super::ends::{Waits, has_ended};
+use super::earlier::{answer_earlier, answer_earlier_or, earlier_or};
+use super::ends::Waits;
 use super::handle::Jobs;
+use super::joining::{Joining, Joins};
 use super::new_job::{NewJobs, new_jobs};
 pub(crate) use super::order::{Order, Outcome, Receipt};
 use super::pools::pool_of;
+use super::reading::read;
 use super::shown::Shown;
 use super::standby::standby;
 use crate::api::chat_request::ChatRequest;
@@ -103,20 +105,20 @@ pub(super) fn unanswerable(
     (tokens_min >= u64::from(context_max)).then_some(ApiError::ContextExceeded { tokens_min, context_max })
 }
 
-/// Accepts a job and waits for its end.
+/// Accepts a job and waits for its end. What becomes of the same request's earlier job, if that still runs, is for `joins` to say.
 ///
 /// # Errors
 /// [`Failure`]; it names the job once that is accepted.
-pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Failure> {
+pub(crate) async fn answer(jobs: &Jobs, mut order: Order, joins: Joins) -> Result<Outcome, Failure> {
     let now = Instant::now();
     let same = order.same_request();
     if let Some(same) = &same
         && let Some(left) = jobs.canceller.come_back(same, order.is_retry).await
     {
-        return attach(jobs, order, left).await;
+        return attach(jobs, order, left, joins).await;
     }
     if let Some(error) = refusal(jobs, &mut order, now).await {
-        return answer_earlier_or(jobs, &order, error).await;
+        return answer_earlier_or(jobs, &order, error, joins).await;
     }
     let (ids, timeout) = (order.ids.clone(), order.ask.timeout);
     let mut shown = Shown::of(&order);
@@ -136,7 +138,7 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
     };
     let wait = match wait {
         Ok(wait) => wait,
-        Err(error) => return answer_earlier_or(jobs, &order, error).await,
+        Err(error) => return answer_earlier_or(jobs, &order, error, joins).await,
     };
     let cancelled_with_us = if order.idempotency.is_none() { ids.clone() } else { Vec::new() };
     let mut guard = jobs.canceller.guard(account.clone(), cancelled_with_us, same);
@@ -146,7 +148,9 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
     let receipt = match receipt {
         Ok(earlier) if earlier.accepted_ms.is_none() => {
             guard.disarm();
-            return answer_earlier(jobs, &account, earlier.job(), earlier.accepting).await;
+            drop(wait);
+            let earlier = (earlier.job(), earlier.accepting);
+            return answer_earlier(jobs, &account, earlier, (joins, timeout)).await;
         }
         Ok(receipt) => receipt,
         Err(failure) => {
@@ -167,29 +171,20 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
 }
 
 /// Answers with the ends of the jobs that the same request left behind a moment ago. They keep their own deadline.
-async fn attach(jobs: &Jobs, order: Order, left: Vec<JobId>) -> Result<Outcome, Failure> {
-    let (begun, account) = (Instant::now(), order.caller.account.clone());
+async fn attach(jobs: &Jobs, order: Order, left: Vec<JobId>, joins: Joins) -> Result<Outcome, Failure> {
+    let account = order.caller.account.clone();
     let first = left.first().copied().unwrap_or_else(JobId::new);
     // If this client goes away, too, the next one may come back for the jobs.
     let mut guard = jobs.canceller.guard(account.clone(), left.clone(), order.same_request());
-    let wait = Waits::begin(jobs, &left).ok_or_else(|| Failure::of_job(ApiError::Overloaded, first))?;
-    let mut views = read_all(jobs, &account, first).await?;
-    if views.is_empty() {
+    let joining = Joining::begin(jobs, &account, &left).await?;
+    if joining.views.is_empty() {
         // Its commit never came through, and it will be cancelled if it still does.
         return Err(Failure::of_job(ApiError::LedgerAway, first));
     }
-    let accepting = begun.elapsed();
-    let ends =
-        if has_ended(&views) { Ok(Vec::new()) } else { wait.until(jobs, &left, order.ask.timeout).await };
+    joins.tell(&left, false);
+    let ended = joining.ended(jobs, order.ask.timeout).await;
     guard.disarm();
-    let waiting = begun.elapsed().saturating_sub(accepting);
-    let fail = |error| Failure::of_job(error, first).timed("accept", accepting).timed("wait", waiting);
-    for end in ends.map_err(fail)? {
-        if let Some(view) = views.iter_mut().find(|view| view.id == end.job_id) {
-            (view.state, view.settlement) = (infera_ledger::JobState::Ended, Some(end));
-        }
-    }
-    Ok(Outcome { views, replayed: false, accepting, waiting })
+    ended
 }
 
 async fn accept(

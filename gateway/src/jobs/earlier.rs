@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, Idempotency, JobView};
+use infera_ledger::{Accepted, Idempotency};
 use infera_types::ids::{AccountId, JobId};
 
 use super::ends::has_ended;
 use super::handle::Jobs;
+use super::joining::{Joining, Joins};
 use super::order::{Order, Outcome, Receipt};
+use super::reading::read_all;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 
@@ -29,26 +31,6 @@ pub(super) async fn earlier(
     }
 }
 
-/// Reads a job for which an idempotency key was used before.
-pub(super) async fn read(jobs: &Jobs, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
-    jobs.reader.job(account, job).await.map_err(|error| {
-        tracing::error!(%job, %error, "a job under an idempotency key could not be read");
-        Failure::of_job(ApiError::of_job_record(&error), job)
-    })
-}
-
-/// Reads the jobs of the request that `job` belongs to, in the order of the answers; none if the account doesn't have it.
-pub(super) async fn read_all(jobs: &Jobs, account: &AccountId, job: JobId) -> Result<Vec<JobView>, Failure> {
-    let Some(view) = read(jobs, account, job).await? else { return Ok(Vec::new()) };
-    let others = view.choice.others(job);
-    let mut views = vec![view];
-    for other in others {
-        views.extend(read(jobs, account, other).await?);
-    }
-    views.sort_unstable_by_key(|view| view.choice.index);
-    Ok(views)
-}
-
 /// Returns the receipt of the job that the same request of an account, with its key, made before, or else the error for which there
 /// is no new job.
 pub(super) async fn earlier_or(
@@ -67,24 +49,35 @@ pub(super) async fn answer_earlier_or(
     jobs: &Jobs,
     order: &Order,
     no_room: ApiError,
+    joins: Joins,
 ) -> Result<Outcome, Failure> {
     let (account, begun) = (&order.caller.account, Instant::now());
     match earlier(jobs, account, order.idempotency.as_ref()).await? {
-        Some(job) => answer_earlier(jobs, account, job, begun.elapsed()).await,
+        Some(job) => {
+            let earlier = (job, begun.elapsed());
+            answer_earlier(jobs, account, earlier, (joins, order.ask.timeout)).await
+        }
         None => Err(no_room.into()),
     }
 }
 
-/// Answers with the end of what the same request made before, or with 409 while that runs.
+/// Answers with the end of what the same request made before. While that runs, a request that may join it waits for its end for at
+/// most `patience`; another gets 409.
 pub(super) async fn answer_earlier(
     jobs: &Jobs,
     account: &AccountId,
-    job: JobId,
-    accepting: Duration,
+    (job, accepting): (JobId, Duration),
+    (joins, patience): (Joins, Duration),
 ) -> Result<Outcome, Failure> {
     let views = read_all(jobs, account, job).await?;
-    if views.is_empty() || !has_ended(&views) {
+    if !views.is_empty() && has_ended(&views) {
+        return Ok(Outcome { views, replayed: true, accepting, waiting: Duration::ZERO });
+    }
+    if views.is_empty() || !joins.may_join() {
         return Err(Failure::of_job(ApiError::InProgress, job));
     }
-    Ok(Outcome { views, replayed: true, accepting, waiting: Duration::ZERO })
+    let ids: Vec<JobId> = views.iter().map(|view| view.id).collect();
+    joins.tell(&ids, true);
+    let outcome = Joining::begin(jobs, account, &ids).await?.ended(jobs, patience).await?;
+    Ok(Outcome { replayed: true, accepting, ..outcome })
 }

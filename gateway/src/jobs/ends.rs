@@ -14,11 +14,11 @@ use crate::api::error::ApiError;
 
 /// A client's wait for all of its request's jobs.
 #[derive(Debug)]
-pub(super) struct Waits(Vec<Wait>);
+pub(crate) struct Waits(Vec<Wait>);
 
 impl Waits {
     /// Begins to wait for these jobs, before they can end. Returns none if there is no room.
-    pub(super) fn begin(jobs: &Jobs, ids: &[JobId]) -> Option<Self> {
+    pub(crate) fn begin(jobs: &Jobs, ids: &[JobId]) -> Option<Self> {
         ids.iter().map(|id| jobs.waiters.begin(*id)).collect::<Option<_>>().map(Self)
     }
 
@@ -37,7 +37,7 @@ impl Waits {
     }
 
     /// Waits for the same, without looking at what the ends are.
-    pub(super) async fn until_known(&mut self) {
+    pub(crate) async fn until_known(&mut self) {
         // A damaged end is the ledger's error when it is read.
         let _ = self.ends().await;
     }

@@ -1,6 +1,6 @@
-//! The streamed jobs whose clients wait here: brings what verifiers released to the clients' streams, and tells verifiers what
-//! was passed on. All of it is fleeting. What is lost is asked for again, and at the end the whole answer comes with the
-//! job's completion.
+//! The jobs whose answers clients follow here while they are written: keeps what verifiers released of each, for all of its
+//! clients, and tells verifiers what was heard, so that they send what comes next. All of it is fleeting. What is lost is asked
+//! for again, and at the end the whole answer comes with the job's completion.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,61 +12,94 @@ use infera_types::frames::{Delta, DeltasFrame, Watch, Watched};
 use infera_types::ids::{GatewayId, JobId};
 use infera_types::messages::Wire as _;
 use infera_types::shutdown::Shutdown;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::mark::{Mark, Overturned};
+use super::passing::{Heard, Passing};
+use super::silence::Silence;
+use crate::memory::{MemoryBudget, Reservation};
 
 /// The prefetch, which bounds nothing where nothing is acknowledged.
 const PREFETCH: u16 = 256;
 
-/// How many deltas wait for one client's stream. What is over is lost, and asked for again.
-const DELTAS_MAX: usize = 64;
-
-/// How often verifiers are told what was passed on of the jobs that asked for it.
+/// How often verifiers are told what was heard of the jobs of which something may have been lost.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How many jobs one message names: some 200 bytes each, a quarter of what the broker takes.
 const WATCHED_MAX: usize = 1_000;
 
-/// One client's part in a job's deltas.
+/// What was released of one job, and who follows it.
 #[derive(Debug)]
-struct Follower {
-    number: u64,
-    deltas: mpsc::Sender<Delta>,
+struct Told {
+    passing: Passing,
+    silence: Silence,
+    followers: Vec<(u64, Arc<Notify>)>,
+    /// The part of the memory budget that it takes once it is large.
+    reservation: Option<Reservation>,
+    /// Whether the memory budget had no room for more: the rest comes with the whole answer.
+    is_full: bool,
 }
 
-#[derive(Debug, Default)]
-struct Followed {
-    next: u64,
-    by_job: HashMap<JobId, Vec<Follower>>,
-}
+type SharedTold = Arc<Mutex<Told>>;
 
 /// All streams of one gateway.
 #[derive(Debug)]
 pub(crate) struct Streams {
     gateway: GatewayId,
     broker: Arc<dyn Broker>,
+    memory: MemoryBudget,
     followed: Mutex<Followed>,
     /// What verifiers are to be told of next.
     asking: Mutex<BTreeMap<JobId, Watched>>,
 }
 
+#[derive(Debug, Default)]
+struct Followed {
+    next: u64,
+    by_job: HashMap<JobId, SharedTold>,
+}
+
 impl Streams {
-    /// Begins with no stream.
-    pub(crate) fn new(gateway: GatewayId, broker: Arc<dyn Broker>) -> Self {
-        Self { gateway, broker, followed: Mutex::default(), asking: Mutex::default() }
+    /// Begins with no stream. What is heard counts against the budget of `memory`.
+    pub(crate) fn new(gateway: GatewayId, broker: Arc<dyn Broker>, memory: MemoryBudget) -> Self {
+        Self { gateway, broker, memory, followed: Mutex::default(), asking: Mutex::default() }
     }
 
-    /// Follows a job's deltas from now on, until the returned value is dropped.
-    pub(crate) fn follow(self: &Arc<Self>, job: JobId) -> Following {
-        let (sender, deltas) = mpsc::channel(DELTAS_MAX);
+    /// Returns the budget of memory that streams count against.
+    pub(crate) const fn memory(&self) -> &MemoryBudget {
+        &self.memory
+    }
+
+    /// Follows the answer of a job that is about to be made here, until the returned value is dropped. `bell` is rung whenever
+    /// there may be more to show.
+    pub(crate) fn follow(self: &Arc<Self>, job: JobId, bell: &Arc<Notify>) -> Following {
+        self.enter(job, Silence::of_new_job(Instant::now()), bell)
+    }
+
+    /// Follows the answer of a job that was made before, here or at another gateway. What was released already is there at once,
+    /// if the job is followed here, or else asked for.
+    pub(crate) fn join(self: &Arc<Self>, job: JobId, bell: &Arc<Notify>) -> Following {
+        self.enter(job, Silence::of_earlier_job(Instant::now()), bell)
+    }
+
+    fn enter(self: &Arc<Self>, job: JobId, silence: Silence, bell: &Arc<Notify>) -> Following {
+        let fresh = || {
+            let (passing, followers) = (Passing::default(), Vec::new());
+            Arc::new(Mutex::new(Told { passing, silence, followers, reservation: None, is_full: false }))
+        };
         let mut followed = lock(&self.followed);
         let number = followed.next;
         followed.next += 1;
-        followed.by_job.entry(job).or_default().push(Follower { number, deltas: sender });
-        Following { streams: Arc::clone(self), job, number, deltas }
+        let told = Arc::clone(followed.by_job.entry(job).or_insert_with(fresh));
+        lock(&told).followers.push((number, Arc::clone(bell)));
+        drop(followed);
+        bell.notify_one();
+        Following { streams: Arc::clone(self), job, number, told }
     }
 
-    /// Has the job's owner told, within a second, what was passed on, so that it sends what comes next.
-    pub(crate) fn ask(&self, watched: Watched) {
+    /// Has the job's owner told, within a second, what was heard, so that it sends what comes next.
+    fn ask(&self, watched: Watched) {
         lock(&self.asking).insert(watched.job, watched);
     }
 
@@ -103,10 +136,26 @@ impl Streams {
     }
 
     fn bring(&self, delta: &Delta) {
-        let followed = lock(&self.followed);
-        for follower in followed.by_job.get(&delta.job).into_iter().flatten() {
-            // What has no room is a gap, which is asked for.
-            let _ = follower.deltas.try_send(delta.clone());
+        let told = lock(&self.followed).by_job.get(&delta.job).cloned();
+        let Some(told) = told else { return };
+        let mut told = lock(&told);
+        if told.is_full {
+            return;
+        }
+        match told.passing.hear(delta) {
+            Heard::Known => {}
+            Heard::Gap => {
+                let passed_on = told.passing.passed_on();
+                told.silence.ended(Instant::now());
+                drop(told);
+                self.ask(Watched { job: delta.job, passed_on, stop: false });
+            }
+            Heard::Next => {
+                told.silence.ended(Instant::now());
+                let bytes = told.passing.bytes();
+                told.is_full = !self.memory.reserve(&mut told.reservation, bytes);
+                told.followers.iter().for_each(|(_, bell)| bell.notify_one());
+            }
         }
     }
 
@@ -115,51 +164,76 @@ impl Streams {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let asking: Vec<Watched> = std::mem::take(&mut *lock(&self.asking)).into_values().collect();
-            // What is dropped is told again a second later.
+            let mut asking = std::mem::take(&mut *lock(&self.asking));
+            for watched in self.silent() {
+                asking.entry(watched.job).or_insert(watched);
+            }
+            let asking: Vec<Watched> = asking.into_values().collect();
+            // What is dropped is told again later.
             self.tell(&asking);
         }
     }
+
+    /// Returns what was heard of the jobs that have been silent for so long that something may be lost.
+    fn silent(&self) -> Vec<Watched> {
+        let followed: Vec<(JobId, SharedTold)> =
+            lock(&self.followed).by_job.iter().map(|(job, told)| (*job, Arc::clone(told))).collect();
+        let now = Instant::now();
+        let is_silent = |(job, told): (JobId, SharedTold)| {
+            let mut told = lock(&told);
+            let has_begun = !told.passing.is_empty();
+            let is_due = !told.is_full && told.silence.is_due(now, has_begun);
+            is_due.then(|| Watched { job, passed_on: told.passing.passed_on(), stop: false })
+        };
+        followed.into_iter().filter_map(is_silent).collect()
+    }
 }
 
-/// One client's view of a job's deltas.
+/// One client's view of a job's answer.
 #[derive(Debug)]
 pub(crate) struct Following {
     streams: Arc<Streams>,
     job: JobId,
     number: u64,
-    deltas: mpsc::Receiver<Delta>,
+    told: SharedTold,
 }
 
 impl Following {
-    /// Returns the job.
-    pub(crate) const fn job(&self) -> JobId {
-        self.job
+    /// Returns the next piece of text for a client that has what `mark` says, of at most `bytes_max`; none if there is no more
+    /// yet.
+    ///
+    /// # Errors
+    /// [`Overturned`].
+    pub(crate) fn next(&self, mark: &mut Mark, bytes_max: usize) -> Result<Option<String>, Overturned> {
+        let told = lock(&self.told);
+        Ok(mark.next(told.passing.text(), bytes_max)?.map(str::to_owned))
     }
 
-    /// Waits for the next delta. Cancelling the wait loses none.
-    pub(crate) async fn next(&mut self) -> Delta {
-        match self.deltas.recv().await {
-            Some(delta) => delta,
-            // The sender is kept until this is dropped.
-            None => std::future::pending().await,
+    /// Returns what a client has of the answer that has what `mark` says of its text.
+    pub(crate) fn had(&self, mark: &Mark) -> Watched {
+        let passed_on = lock(&self.told).passing.shown(mark.place().0);
+        Watched { job: self.job, passed_on, stop: false }
+    }
+
+    /// Has what comes next asked for soon: the job may only now have begun.
+    pub(crate) fn ask_soon(&self) {
+        let mut told = lock(&self.told);
+        if told.passing.is_empty() {
+            told.silence = Silence::of_earlier_job(Instant::now());
         }
-    }
-
-    /// Has the job's owner told what was passed on.
-    pub(crate) fn ask(&self, watched: Watched) {
-        self.streams.ask(watched);
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
         let mut followed = lock(&self.streams.followed);
-        if let Some(followers) = followed.by_job.get_mut(&self.job) {
-            followers.retain(|follower| follower.number != self.number);
-            if followers.is_empty() {
-                followed.by_job.remove(&self.job);
-            }
+        let is_last = {
+            let mut told = lock(&self.told);
+            told.followers.retain(|(number, _)| *number != self.number);
+            told.followers.is_empty()
+        };
+        if is_last {
+            followed.by_job.remove(&self.job);
         }
     }
 }
@@ -169,82 +243,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use infera_broker::memory::MemoryBroker;
-    use infera_broker::{Broker as _, Fleeting as _, consuming::declare_and_consume};
-    use infera_types::frames::PassedOn;
-    use infera_types::ids::{Digest, VerifierId};
-
-    use super::*;
-
-    fn delta(job: JobId, from: u32) -> Delta {
-        Delta { job, from, tokens: vec![from], text: "x".to_owned() }
-    }
-
-    /// Returns running streams with what tells them deltas.
-    async fn rig() -> (Arc<Streams>, Arc<MemoryBroker>, Shutdown) {
-        let broker = MemoryBroker::new();
-        let streams = Arc::new(Streams::new(GatewayId::new("g"), Arc::clone(&broker) as _));
-        let stop = Shutdown::new();
-        let (running, ends) = (Arc::clone(&streams), stop.clone());
-        tokio::spawn(async move { running.run(&ends).await });
-        while broker.depth(&topology::deltas(&GatewayId::new("g")).name).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
-        (streams, broker, stop)
-    }
-
-    fn tell(broker: &MemoryBroker, deltas: Vec<Delta>) {
-        let frame = DeltasFrame { verifier: VerifierId::new("v"), deltas };
-        broker.publish_fleeting(&topology::deltas_to(&GatewayId::new("g")), frame.to_message("v"));
-    }
-
-    #[tokio::test]
-    async fn each_follower_gets_its_jobs_deltas_and_no_others() {
-        let (streams, broker, _stop) = rig().await;
-        let (one, other) = (JobId::new(), JobId::new());
-        let mut following = [streams.follow(one), streams.follow(one), streams.follow(other)];
-        tell(&broker, vec![delta(one, 0), delta(other, 7), delta(JobId::new(), 9)]);
-        tell(&broker, vec![delta(one, 1)]);
-        for follower in &mut following[..2] {
-            assert_eq!((follower.next().await, follower.next().await), (delta(one, 0), delta(one, 1)));
-        }
-        assert_eq!(following[2].next().await, delta(other, 7));
-        drop(following);
-        assert!(lock(&streams.followed).by_job.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_client_that_does_not_read_loses_deltas_and_holds_up_no_other() {
-        let (streams, broker, _stop) = rig().await;
-        let (slow, quick) = (JobId::new(), JobId::new());
-        let (mut idle, mut reading) = (streams.follow(slow), streams.follow(quick));
-        let many = u32::try_from(DELTAS_MAX).unwrap() + 10;
-        for from in 0..many {
-            tell(&broker, vec![delta(slow, from), delta(quick, from)]);
-            assert_eq!(reading.next().await.from, from);
-        }
-        for from in 0..u32::try_from(DELTAS_MAX).unwrap() {
-            assert_eq!(idle.next().await.from, from);
-        }
-        assert!(tokio::time::timeout(Duration::from_millis(20), idle.next()).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_asked_is_told_to_all_verifiers_once_a_second() {
-        let (streams, broker, _stop) = rig().await;
-        let queue = topology::watch(&VerifierId::new("v"));
-        let mut consumer = declare_and_consume(&*broker, &queue, 4).await.unwrap();
-        tokio::time::sleep(WATCH_EVERY / 2).await;
-        let job = JobId::new();
-        let watched =
-            |count| Watched { job, passed_on: PassedOn { count, sha256: Digest::of(b"") }, stop: false };
-        streams.ask(watched(1));
-        streams.ask(watched(2));
-        let told = consumer.next().await.unwrap();
-        let watch = Watch::from_message(&told.message).unwrap();
-        assert_eq!((watch.gateway, watch.jobs), (GatewayId::new("g"), vec![watched(2)]), "the latest alone");
-        let quiet = tokio::time::timeout(WATCH_EVERY * 3, consumer.next()).await;
-        assert!(quiet.is_err(), "nothing was asked since");
-    }
-}
+#[path = "streams/tests.rs"]
+mod tests;

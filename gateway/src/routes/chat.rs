@@ -20,7 +20,7 @@ use crate::api::operation::{
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
 use crate::api::shapes::{CHAT_COMPLETION, JOB};
-use crate::jobs::{Jobs, accept};
+use crate::jobs::{Jobs, Joins, accept};
 
 /// The errors of a request that waits for its job's end.
 const ERRORS: &[&str] = &[
@@ -126,7 +126,7 @@ pub(crate) async fn chat(
         let held = Held { reserved, turns };
         return streaming::stream(jobs, order, held, asked.has_usage).await;
     }
-    let outcome = accept::answer(jobs, order).await;
+    let outcome = accept::answer(jobs, order, Joins::NONE).await;
     charging::settle(reserved, &outcome);
     let outcome = outcome?;
     let job = outcome.job();

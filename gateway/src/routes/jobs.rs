@@ -138,7 +138,8 @@ pub(super) fn id(call: &Call) -> Result<JobId, ApiError> {
     call.id.parse().map_err(|_| ApiError::NotFound)
 }
 
-fn failed(job: JobId, error: &LedgerError) -> Failure {
+/// Logs that a job could not be read or cancelled, and returns what its client is told.
+pub(super) fn failed(job: JobId, error: &LedgerError) -> Failure {
     tracing::error!(%job, %error, "a job could not be read or cancelled");
     Failure::of_job(ApiError::of_job_record(error), job)
 }

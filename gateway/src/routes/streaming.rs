@@ -2,49 +2,55 @@
 //! handler has returned. It passes on what is released, and after the job's end, which holds the whole answer, what is left.
 //!
 //! The status line is held until there is something to show, or for two seconds, so that refusals keep their status. After
-//! it, an error is an event. When the client goes away before it had anything of an answer, the task ends, and with it what a waiting
-//! client's request holds: its job is cancelled like any other's. After that the task goes on until the jobs have ended with what the
-//! client had ([`Parting`]), unless it sent an idempotency key, by which it can have the rest.
+//! it, an error is an event. When the client goes away before it had anything of an answer, the task ends, and with it what a
+//! waiting client's request holds: its job is cancelled like any other's. After that the task goes on until the jobs have ended with
+//! what the client had ([`Parting`]), unless it sent an idempotency key, by which it can have the rest.
+//!
+//! A request whose job was made before joins it: the stream shows all that was released of it, and goes on from there.
+
+mod answering;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_types::frames::{Delta, PassedOn, Watched};
+use bytes::Bytes;
+use infera_types::frames::Watched;
 use infera_types::ids::JobId;
-use infera_types::job::End;
+use infera_types::job::{Answer, End};
 use infera_types::time::Timestamp;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
+use self::answering::Answering;
 use super::charging;
 use crate::access::{Reserved, Turn};
-use crate::api::chunks::{self, Chunks, DONE, KEEP_ALIVE};
+use crate::api::chunks::{self, Chunks, DONE, GoesOn, KEEP_ALIVE};
 use crate::api::error::ApiError;
-use crate::api::event_stream::{EventSink, Unsent, event_stream};
+use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, Unsent, event_stream};
 use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::reply::Reply;
 use crate::jobs::accept::{self, Order, Outcome};
-use crate::jobs::{Following, Heard, Jobs, Parting, Passing, Rest};
+use crate::jobs::{Jobs, Joined, Joins, Mark, Overturned, Parting, Streams};
 
 /// How long the status line is held: longer than refusals take, shorter than clients' patience with silence.
 const STATUS_HELD: Duration = Duration::from_secs(2);
 
 /// The longest silence on a stream: proxies often close connections after a minute of it, some after fifteen seconds.
-const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// How often silence is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a stream that has begun waits for the next delta before it asks for it, and one that hasn't begun.
-const ASK_AFTER: Duration = Duration::from_secs(1);
-const ASK_FIRST_AFTER: Duration = Duration::from_secs(5);
+/// The most bytes that wait for a client that reads slowly: a thousand tokens' text. What is released meanwhile waits in the
+/// answer itself, which all its followers share.
+pub(super) const WAITING_MAX_BYTES: usize = 48 * 1024;
 
-/// The most bytes that wait for a client that reads slowly: a thousand tokens' text.
-const WAITING_MAX_BYTES: usize = 48 * 1024;
+/// How long a client may take nothing of what waits for it, once there is no room for more.
+pub(super) const STALLED_MAX: Duration = Duration::from_secs(10);
 
 /// How a stream began.
 struct Begun {
@@ -64,15 +70,27 @@ pub(super) async fn stream(
     has_usage: bool,
 ) -> Result<Reply, Failure> {
     let job = order.ids.first().copied().unwrap_or_else(JobId::new);
-    let (sink, events) = event_stream(WAITING_MAX_BYTES);
+    let (sink, events) = event_stream(WAITING_MAX_BYTES, jobs.streams.memory().clone());
     let (begins, begun) = oneshot::channel();
-    let followed = order.ids.iter().map(|id| jobs.streams.follow(*id)).enumerate();
+    // Nothing is released before the end of others, and nobody is asked for it.
+    let (bell, is_released) = (Arc::new(Notify::new()), order.ask.request.stream.is_some());
+    let follow = |job: &JobId| is_released.then(|| jobs.streams.follow(*job, &bell));
+    let answer = |(index, job): (usize, &JobId)| Answering {
+        index,
+        job: *job,
+        following: follow(job),
+        mark: Mark::default(),
+        has_role: false,
+    };
     let streaming = Streaming {
         job,
         chunks: Chunks::new(job, Timestamp::now().as_secs(), order.ask.request.model.clone(), has_usage),
-        answers: followed.map(|(index, following)| Answering::new(index, following)).collect(),
+        answers: order.ids.iter().enumerate().map(answer).collect(),
+        bell,
         sink,
         begins: Some(begins),
+        is_known: false,
+        is_replayed: false,
         said: Instant::now(),
     };
     tokio::spawn(streaming.run(Arc::clone(jobs), order, held).instrument(Span::current()));
@@ -96,55 +114,21 @@ pub(super) struct Held {
     pub(super) turns: Vec<Turn>,
 }
 
-/// One answer of a stream in progress.
-struct Answering {
-    index: usize,
-    following: Following,
-    passing: Passing,
-    /// What of it the client's stream took.
-    had: PassedOn,
-    has_role: bool,
-    /// When a delta last came, or was asked for.
-    heard: Instant,
-}
-
-impl Answering {
-    fn new(index: usize, following: Following) -> Self {
-        let passing = Passing::default();
-        let had = passing.passed_on();
-        Self { index, following, passing, had, has_role: false, heard: Instant::now() }
-    }
-
-    /// Asks the job's owner for what comes after what was passed on.
-    fn ask(&mut self) {
-        self.heard = Instant::now();
-        let (job, passed_on) = (self.following.job(), self.passing.passed_on());
-        self.following.ask(Watched { job, passed_on, stop: false });
-    }
-
-    /// Returns what the client has of it.
-    fn had(&self) -> Watched {
-        Watched { job: self.following.job(), passed_on: self.had, stop: false }
-    }
-
-    /// Asks after a silence, which may be the loss of a delta.
-    fn ask_after_silence(&mut self) {
-        let has_begun = self.passing.passed_on().count > 0;
-        if self.heard.elapsed() >= if has_begun { ASK_AFTER } else { ASK_FIRST_AFTER } {
-            self.ask();
-        }
-    }
-}
-
 /// One stream in progress.
 struct Streaming {
     /// The first job of its request.
     job: JobId,
     chunks: Chunks,
     answers: Vec<Answering>,
+    /// Rung when more may be shown.
+    bell: Arc<Notify>,
     sink: EventSink,
     /// Tells the handler that the stream begins, or that it doesn't.
     begins: Option<oneshot::Sender<Result<Begun, Failure>>>,
+    /// Whether it is known that there are these jobs.
+    is_known: bool,
+    /// Whether an earlier request under the same idempotency key made them.
+    is_replayed: bool,
     /// When an event was last sent.
     said: Instant,
 }
@@ -153,90 +137,135 @@ impl Streaming {
     async fn run(mut self, jobs: Arc<Jobs>, order: Order, held: Held) {
         let Held { reserved, turns } = held;
         let (account, has_key) = (order.caller.account.clone(), order.idempotency.is_some());
-        let mut answering = Box::pin(accept::answer(&jobs, order));
+        let (joins, joined) = Joins::of_stream();
+        let mut joined = Some(joined);
+        let mut answering = Box::pin(accept::answer(&jobs, order, joins));
         let mut status_held = pin!(tokio::time::sleep(STATUS_HELD));
         let mut ticks = tokio::time::interval(LOOK_EVERY);
-        let outcome = loop {
-            let is_held = self.begins.is_some();
+        let mut is_replayed = false;
+        let (outcome, mut streaming) = loop {
+            let (is_held, is_full) = (self.begins.is_some(), !self.sink.has_room());
             let sent = tokio::select! {
                 biased;
-                outcome = &mut answering => break Some(outcome),
-                () = gone(&self.sink, self.begins.as_mut()) => break None,
-                (place, delta) = next_delta(&mut self.answers) => self.pass_on(place, &delta),
+                outcome = &mut answering => break (Some(outcome), Some(self)),
+                () = gone(&self.sink, self.begins.as_mut()) => break (None, Some(self)),
+                earlier = until_joined(&mut joined) => {
+                    is_replayed = earlier.replayed;
+                    self.join(&jobs.streams, &earlier);
+                    Ok(())
+                }
+                () = self.bell.notified(), if !is_full => self.pass_on(),
+                () = self.sink.room(), if is_full => self.pass_on(),
                 () = &mut status_held, if is_held => self.keep_alive(),
                 _ = ticks.tick() => self.look(),
             };
             match sent {
                 Ok(()) => {}
-                Err(Unsent::Gone) => break None,
-                Err(Unsent::TooSlow) => {
-                    let _ = self.sink.send_last(chunks::error(&ApiError::SlowReader, Some(self.job)));
-                    return;
+                Err(Ended::Client) => break (None, Some(self)),
+                Err(Ended::Early(error)) => {
+                    let failure = Failure::of_job(error, self.job);
+                    self.fail(failure);
+                    // The job goes on, as its client is told.
+                    break (Some(answering.as_mut().await), None);
                 }
             }
         };
-        if let Some(outcome) = outcome {
+        let Some(outcome) = outcome else {
+            let had = streaming.map_or_else(Vec::new, Streaming::had);
+            if has_key || had.iter().all(|watched| watched.passed_on.count == 0) {
+                return;
+            }
+            drop(turns);
+            let ids: Vec<JobId> = had.iter().map(|watched| watched.job).collect();
+            let parting = Parting::begin(&jobs, account, had);
+            drop(answering);
+            return charging::settle_parted(reserved, &ids, &parting.ends().await);
+        };
+        if let Some(earlier) = joined.as_mut().and_then(|joined| joined.try_recv().ok()) {
+            is_replayed |= earlier.replayed;
+            if let Some(streaming) = &mut streaming {
+                streaming.join(&jobs.streams, &earlier);
+            }
+        }
+        if is_replayed {
+            // The request that made the job holds its tokens.
+            reserved.used(0);
+        } else {
             charging::settle(reserved, &outcome);
-            return self.end(outcome);
         }
-        let had: Vec<Watched> = self.answers.iter().map(Answering::had).collect();
-        if has_key || had.iter().all(|watched| watched.passed_on.count == 0) {
-            return;
+        if let Some(streaming) = streaming {
+            streaming.end(&jobs.streams, outcome).await;
         }
-        drop((self, turns));
-        let ids: Vec<JobId> = had.iter().map(|watched| watched.job).collect();
-        let parting = Parting::begin(&jobs, account, had);
-        drop(answering);
-        charging::settle_parted(reserved, &ids, &parting.ends().await);
     }
 
-    /// Passes on the text of a delta that goes on where the last one ended.
-    fn pass_on(&mut self, place: usize, delta: &Delta) -> Result<(), Unsent> {
-        let Some(answer) = self.answers.get_mut(place) else { return Ok(()) };
-        match answer.passing.hear(delta) {
-            Heard::Known => return Ok(()),
-            Heard::Gap => {
-                answer.ask();
-                return Ok(());
-            }
-            Heard::Next => answer.heard = Instant::now(),
+    /// Returns what the client has of each answer.
+    fn had(self) -> Vec<Watched> {
+        self.answers.iter().map(Answering::had).collect()
+    }
+
+    /// Shows the answers of an earlier request from here on. Nothing of others was shown.
+    fn join(&mut self, streams: &Arc<Streams>, earlier: &Joined) {
+        for (answer, job) in self.answers.iter_mut().zip(&earlier.jobs) {
+            answer.job = *job;
+            answer.following = answer.following.take().map(|_| streams.join(*job, &self.bell));
         }
-        let role = (!std::mem::replace(&mut answer.has_role, true)).then(|| self.chunks.role(answer.index));
-        let text = (!delta.text.is_empty()).then(|| self.chunks.text(answer.index, &delta.text));
-        self.begin(Some(self.job), false);
-        [role, text].into_iter().flatten().try_for_each(|event| self.send(event))?;
-        if let Some(answer) = self.answers.get_mut(place) {
-            answer.had = answer.passing.passed_on();
+        if let Some(first) = earlier.jobs.first() {
+            self.job = *first;
+            self.chunks = self.chunks.about(*first);
+        }
+        (self.is_known, self.is_replayed) = (true, earlier.replayed);
+    }
+
+    /// Passes on what was released, as far as there is room for it.
+    fn pass_on(&mut self) -> Result<(), Ended> {
+        for place in 0..self.answers.len() {
+            while self.sink.has_room() {
+                let answer = &mut self.answers[place];
+                let Some(piece) = answer.next()? else { break };
+                let role =
+                    (!std::mem::replace(&mut answer.has_role, true)).then(|| self.chunks.role(answer.index));
+                let text = self.chunks.text(answer.index, &piece);
+                self.is_known = true;
+                self.begin();
+                role.into_iter().chain([text]).try_for_each(|event| self.send(event))?;
+            }
         }
         Ok(())
     }
 
     /// Looks how long it has been silent on both sides.
-    fn look(&mut self) -> Result<(), Unsent> {
-        self.answers.iter_mut().for_each(Answering::ask_after_silence);
-        let is_silent = self.begins.is_none() && self.said.elapsed() >= KEEP_ALIVE_AFTER;
+    fn look(&mut self) -> Result<(), Ended> {
+        if !self.sink.has_room() && self.sink.stalled() >= STALLED_MAX {
+            return Err(Ended::Early(ApiError::SlowReader));
+        }
+        // A client that has something to read needs no comment.
+        let is_silent =
+            self.begins.is_none() && self.sink.has_room() && self.said.elapsed() >= KEEP_ALIVE_AFTER;
         if is_silent { self.keep_alive() } else { Ok(()) }
     }
 
-    fn keep_alive(&mut self) -> Result<(), Unsent> {
-        self.begin(None, false);
+    fn keep_alive(&mut self) -> Result<(), Ended> {
+        self.begin();
         self.send(KEEP_ALIVE)
     }
 
-    fn begin(&mut self, job: Option<JobId>, replayed: bool) {
+    fn begin(&mut self) {
         if let Some(begins) = self.begins.take() {
+            let job = self.is_known.then_some(self.job);
             // A client that is gone is noticed at the next event.
-            let _ = begins.send(Ok(Begun { job, replayed }));
+            let _ = begins.send(Ok(Begun { job, replayed: self.is_replayed }));
         }
     }
 
-    fn send(&mut self, event: bytes::Bytes) -> Result<(), Unsent> {
+    fn send(&mut self, event: Bytes) -> Result<(), Ended> {
         self.said = Instant::now();
-        self.sink.send(event)
+        Ok(self.sink.send(event)?)
     }
 
     /// Sends what is left of the answers, or the reason why there are none.
-    fn end(mut self, outcome: Result<Outcome, Failure>) {
+    async fn end(mut self, streams: &Streams, outcome: Result<Outcome, Failure>) {
+        // Nothing more is released, so that nobody is asked for it while the client reads the rest.
+        self.answers.iter_mut().for_each(|answer| answer.following = None);
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(failure) => return self.fail(failure),
@@ -246,9 +275,9 @@ impl Streaming {
             Ok(completion) => completion,
             Err(error) => return self.fail(fail(error)),
         };
-        match self.finish(&outcome, &completion) {
+        match self.finish(streams, &outcome, &completion).await {
             Ok(()) | Err(Ended::Client) => {}
-            Err(Ended::Overturned) => self.fail(fail(ApiError::StreamOverturned)),
+            Err(Ended::Early(error)) => self.fail(fail(error)),
         }
     }
 
@@ -259,60 +288,99 @@ impl Streaming {
                 let _ = begins.send(Err(failure));
             }
             None => {
-                let _ = self.sink.send_last(chunks::error(&failure.error, failure.job));
+                let goes_on =
+                    matches!(failure.error, ApiError::Draining | ApiError::Timeout | ApiError::SlowReader);
+                let going_on: Vec<GoesOn> =
+                    self.answers.iter().filter(|_| goes_on).map(Answering::goes_on).collect();
+                let _ = self.sink.send_last(chunks::error(&failure.error, failure.job, &going_on));
             }
         }
     }
 
-    /// Sends the rest of the answers. What waits for a slow client is bounded by them, which are whole here anyway.
-    fn finish(&mut self, outcome: &Outcome, completion: &Value) -> Result<(), Ended> {
-        let mut events = Vec::new();
+    /// Sends the rest of the answers, each event once there is room for it.
+    async fn finish(
+        &mut self,
+        streams: &Streams,
+        outcome: &Outcome,
+        completion: &Value,
+    ) -> Result<(), Ended> {
         if !self.answers.iter().any(|answer| answer.has_role) {
             // The jobs may be earlier ones, under the same idempotency key.
             self.chunks = self.chunks.about(outcome.job());
+            self.job = outcome.job();
         }
-        for view in &outcome.views {
-            let Some(End::Succeeded { answer, .. }) =
-                view.settlement.as_ref().map(|settlement| &settlement.end)
-            else {
-                continue;
-            };
-            let index = usize::try_from(view.choice.index).unwrap_or(usize::MAX);
-            let streamed = self.answers.get(index);
-            let rest = match streamed {
-                Some(streamed) => streamed.passing.rest(answer).ok_or(Ended::Overturned)?,
-                None => Rest { from: 0, text: &answer.text },
-            };
-            if !streamed.is_some_and(|streamed| streamed.has_role) {
-                events.push(self.chunks.role(index));
-            }
-            if !rest.text.is_empty() {
-                events.push(self.chunks.text(index, rest.text));
-            }
-            events.push(self.chunks.finish(index, completion));
+        let mut rests = Vec::new();
+        for (index, answer) in succeeded(outcome) {
+            rests.push(match self.answers.get_mut(index) {
+                Some(streamed) => (index, !streamed.has_role, streamed.mark.rest(&answer.text)?),
+                None => (index, true, &*answer.text),
+            });
         }
-        events.extend(self.chunks.usage(completion));
-        events.push(DONE);
-        self.begin(Some(outcome.job()), outcome.replayed);
-        events.into_iter().try_for_each(|event| self.sink.send_last(event)).map_err(|_| Ended::Client)
+        // The answers are in memory until their client has them.
+        let _reservation = streams.memory().reserve_anyway(rests.iter().map(|(_, _, rest)| rest.len()).sum());
+        (self.is_known, self.is_replayed) = (true, outcome.replayed);
+        self.begin();
+        for (index, needs_role, mut rest) in rests {
+            if needs_role {
+                self.sink.send_patiently(self.chunks.role(index)).await?;
+            }
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE_MAX_BYTES));
+                self.sink.send_patiently(self.chunks.text(index, piece)).await?;
+                rest = more;
+            }
+            self.sink.send_patiently(self.chunks.finish(index, completion)).await?;
+        }
+        for event in self.chunks.usage(completion).into_iter().chain([DONE]) {
+            self.sink.send_patiently(event).await?;
+        }
+        Ok(())
     }
 }
 
-/// Waits for the next delta of any answer; returns its place with it.
-async fn next_delta(answers: &mut [Answering]) -> (usize, Delta) {
-    let waiting = answers.iter_mut().enumerate();
-    let nexts =
-        waiting.map(|(place, answer)| Box::pin(async move { (place, answer.following.next().await) }));
-    // There is one answer at least.
-    futures::future::select_all(nexts).await.0
+/// Returns the answers of a request with their places.
+fn succeeded(outcome: &Outcome) -> impl Iterator<Item = (usize, &Answer)> {
+    outcome.views.iter().filter_map(|view| match &view.settlement.as_ref()?.end {
+        End::Succeeded { answer, .. } => {
+            Some((usize::try_from(view.choice.index).unwrap_or(usize::MAX), answer))
+        }
+        _ => None,
+    })
 }
 
-/// Why a stream could not be finished.
+/// Why a stream ends before its last event.
 enum Ended {
     /// The client is gone.
     Client,
-    /// The answer isn't what was passed on.
-    Overturned,
+    /// The client is told why.
+    Early(ApiError),
+}
+
+impl From<Unsent> for Ended {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Gone => Self::Client,
+            Unsent::TooSlow => Self::Early(ApiError::SlowReader),
+        }
+    }
+}
+
+impl From<Overturned> for Ended {
+    fn from(_: Overturned) -> Self {
+        Self::Early(ApiError::StreamOverturned)
+    }
+}
+
+/// Waits for the earlier jobs that the stream shows, of which it is told once at most.
+async fn until_joined(joined: &mut Option<oneshot::Receiver<Joined>>) -> Joined {
+    if let Some(receiver) = joined {
+        let told = receiver.await;
+        *joined = None;
+        if let Ok(earlier) = told {
+            return earlier;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Waits until the client is gone: before the stream begins, that is when its handler is dropped.

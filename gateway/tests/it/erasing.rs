@@ -30,7 +30,7 @@ fn with(body: Value, member: &str, value: Value) -> Value {
 }
 
 /// Plays the verifier that erases.
-async fn erase(rig: &Rig) -> u32 {
+pub(crate) async fn erase(rig: &Rig) -> u32 {
     let now = Timestamp::now().after(Duration::from_secs(1));
     while rig.ledger.find_ordered(10, now).await.expect("a ledger") > 0 {}
     rig.ledger.erase_text(100, now).await.expect("a ledger")

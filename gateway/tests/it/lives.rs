@@ -149,8 +149,17 @@ pub(crate) async fn end_what_waits(rig: &Rig) {
         unconfirmed_for: Duration::from_secs(5),
         limit: 10,
     };
-    let found = rig.ledger.sweep(&question, later).await.expect("a ledger").hand_out;
-    let (job, ..) = found.first().cloned().expect("the job waits");
+    let mut tries = 0;
+    let job = loop {
+        let found = rig.ledger.sweep(&question, later).await.expect("a ledger").hand_out;
+        if let Some((job, ..)) = found.first() {
+            break *job;
+        }
+        // A job that is held is handed out once it was offered.
+        tries += 1;
+        assert!(tries < 1_500, "no job waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     let owner = VerifierId::fresh();
     let taken = rig.ledger.take(&owner, &[Notice::together(job, false)], later).await.expect("a ledger");
     let Some(Take::Taken(job)) = taken.into_iter().next() else { panic!("not taken") };

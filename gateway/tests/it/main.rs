@@ -45,6 +45,7 @@ mod queues;
 mod raw;
 mod routes;
 mod seeds;
+mod streams;
 mod timing;
 mod unanswerable;
 mod volume;

@@ -83,6 +83,23 @@ impl Client {
         )
     }
 
+    /// The events of a job to its end, from the one after `last` on: the id, the kind and the data of each.
+    pub(crate) async fn job_events(&self, job: &str, last: &str) -> Vec<(String, String, Value)> {
+        let path = format!("/v1/jobs/{job}/events");
+        let reply = self.whole("GET", &path, &format!("last-event-id: {last}\r\n"), None).await;
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.to_ascii_lowercase().contains("content-type: text/event-stream"), "{reply}");
+        let of = |event: &str, name: &str| {
+            event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
+        };
+        let read = |event: &str| {
+            let data = serde_json::from_str(&of(event, "data: ")).expect("an event's data is JSON");
+            (of(event, "id: "), of(event, "event: "), data)
+        };
+        let text = unchunked(body);
+        text.split_terminator("\n\n").filter(|event| !event.starts_with(':')).map(read).collect()
+    }
+
     /// Reads this many events of a streamed chat, and closes the connection.
     pub(crate) async fn hang_up_after(&self, body: &Value, events: usize) {
         drop(self.read_events(body, events).await);

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_engine_onnx::config::EngineKind;
+use infera_gateway::Gateway;
 use infera_types::frames::TokensFrame;
+use infera_types::shutdown::Shutdown;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::altered::{FramingBroker, LyingBroker, swapped_token};
-use crate::client::question;
+use crate::client::{Client, question};
 use crate::stage::{Stage, eventually, text};
 
 const QUESTIONS: [&str; 4] =
@@ -86,6 +89,45 @@ async fn tokens_are_shown_while_the_answer_is_written() {
             jobs["data"].as_array().expect("jobs").iter().find(|job| job["metadata"]["release"] == release);
         assert_eq!(job.map(|job| &job["status"]), Some(&json!("running")), "{release}: {jobs}");
     }
+    stage.close().await;
+}
+
+/// Starts another gateway beside a network that doesn't run yet, and returns its client.
+async fn another_gateway(stage: &Stage, shutdown: &Shutdown) -> Client {
+    let seams = &stage.network.as_ref().expect("a network that doesn't run yet").seams;
+    let gateway =
+        Gateway::of_one_process(stage.config.gateway.clone(), seams.of_gateway(), seams.ledger.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(gateway.run(listener, shutdown.clone()));
+    Client { address, ..stage.client.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_followed_at_another_gateway_while_it_is_written() {
+    let mut stage = Stage::open_with(3, slowly).await;
+    let shutdown = Shutdown::new();
+    let there = another_gateway(&stage, &shutdown).await;
+    stage.run(3).await;
+    let mut body = question("What is 47 + 38?");
+    body["stream"] = true.into();
+    let _streaming = stage.client.read_events(&body, 3).await;
+    let jobs = stage.client.call("GET", "/v1/jobs?limit=1", None).await.json;
+    let job = jobs["data"][0]["id"].as_str().expect("a job").to_owned();
+    let events = there.job_events(&job, "").await;
+    let whole = stage.client.job(&job).await;
+    assert_eq!(whole["status"], "succeeded");
+    let texts = |events: &[(String, String, Value)]| -> Vec<String> {
+        events.iter().filter_map(|(_, _, data)| data["text"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(texts(&events).concat(), text(&whole["result"]));
+    assert!(texts(&events).len() > 2, "it was told while it was written: {events:?}");
+    let kinds: Vec<&str> = events.iter().map(|(_, kind, _)| &**kind).collect();
+    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("status", "end"), "{kinds:?}");
+    let middle = events.len() / 2;
+    let later = stage.client.job_events(&job, &events[middle].0).await;
+    assert_eq!(texts(&later).concat(), texts(&events[middle + 1..]).concat());
+    shutdown.cancel();
     stage.close().await;
 }
 
