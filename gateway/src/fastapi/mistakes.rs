@@ -70,6 +70,15 @@ impl Flaw {
         self
     }
 
+    /// Adds what is accepted to the message; nothing if that is empty.
+    #[must_use]
+    pub(crate) fn accepting(mut self, accepted: &str) -> Self {
+        if !accepted.is_empty() {
+            self.message = format!("{}; accepted is {accepted}", self.message).into();
+        }
+        self
+    }
+
     /// Returns the flaw of a required member that is missing.
     #[must_use]
     pub(crate) fn missing() -> Self {
@@ -193,6 +202,12 @@ impl Mistakes {
             let location = location.iter().cloned().chain(mistake.location).collect();
             self.listed.push(Mistake { location, flaw: mistake.flaw, input });
         }
+    }
+
+    /// Returns whether no further mistake is listed, only counted.
+    #[must_use]
+    pub(crate) const fn is_full(&self) -> bool {
+        self.listed.len() >= MISTAKES_MAX
     }
 
     /// Returns the mistakes that are listed.
