@@ -358,13 +358,13 @@ impl Ours<'_> {
 
 /// Returns the flaw of a role that no message has.
 fn no_role(role: &str, form: Form) -> Flaw {
+    let flaw = Flaw::not_among("'system', 'user' or 'assistant'");
     match form {
-        Form::OpenAi if ROLES_OF_TOOLS.contains(&role) => {
-            let message = format!("Messages of the role '{role}' are not supported, because no tools are");
-            Flaw::new("literal_error", message).accepting(OPENAI_ROLES)
-        }
-        Form::OpenAi => Flaw::not_among(OPENAI_ROLES),
-        Form::Chat | Form::Submit => Flaw::not_among("'system', 'user' or 'assistant'"),
+        Form::OpenAi if ROLES_OF_TOOLS.contains(&role) => flaw
+            .advising(format!("Messages of the role '{role}' are not supported, because no tools are"))
+            .accepting(OPENAI_ROLES),
+        Form::OpenAi => flaw.advising(format!("Input should be {OPENAI_ROLES}")),
+        Form::Chat | Form::Submit => flaw,
     }
 }
 

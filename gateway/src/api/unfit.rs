@@ -46,7 +46,7 @@ pub(crate) fn message(unfit: &Unfit) -> String {
 /// Returns the sentence about the first mistake, with the number of the others.
 pub(crate) fn sentence(mistakes: &Mistakes) -> String {
     mistakes.listed().first().map_or_else(String::new, |mistake| {
-        let message = &mistake.flaw.message;
+        let message = mistake.flaw.advice();
         let message = &message[..message.floor_char_boundary(SENTENCE_MAX_BYTES)];
         match (place(mistake), mistakes.count()) {
             (None, _) => message.to_owned(),
@@ -82,7 +82,7 @@ pub(crate) fn list(mistakes: &Mistakes) -> Value {
         .map(|mistake| {
             json!({
                 "code": code(mistake.flaw.kind),
-                "message": cut(&mistake.flaw.message),
+                "message": cut(mistake.flaw.advice()),
                 "param": place(mistake),
             })
         })

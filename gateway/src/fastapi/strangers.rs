@@ -7,6 +7,9 @@ use super::mistakes::{Flaw, Mistakes, Step};
 /// The largest number of known members that a refusal lists. A conversation has some fifty, which would hide what is wrong.
 const LISTED_MAX: usize = 12;
 
+/// Pydantic's words.
+const FORBIDDEN: &str = "Extra inputs are not permitted";
+
 /// The longest name that is compared with the known ones, in bytes. No known name is half as long.
 const COMPARED_MAX_BYTES: usize = 64;
 
@@ -19,8 +22,11 @@ pub(crate) fn refuse_strangers(body: &Json, known: &[&str], within: &[Step], mis
     let Json::Object(members) = body else { return };
     for (name, value) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
         // A message that isn't listed isn't worth its comparisons.
-        let flaw =
-            if mistakes.is_full() { Flaw::new("extra_forbidden", "") } else { Flaw::stranger(name, known) };
+        let flaw = if mistakes.is_full() {
+            Flaw::new("extra_forbidden", FORBIDDEN)
+        } else {
+            Flaw::stranger(name, known)
+        };
         let location: Vec<Step> = within.iter().cloned().chain([Step::their_name(name)]).collect();
         mistakes.add(&location, flaw, value);
     }
@@ -39,7 +45,7 @@ impl Flaw {
             String::new()
         };
         let message = format!("There is no such member{}{all}", meant.unwrap_or_else(|| ".".to_owned()));
-        Self::new("extra_forbidden", message)
+        Self::new("extra_forbidden", FORBIDDEN).advising(message)
     }
 }
 
@@ -120,11 +126,8 @@ mod tests {
         let body = read(br#"{"name": "x", "expires_at": 5, "colour": 1}"#).unwrap();
         let mut mistakes = Mistakes::default();
         refuse_strangers(&body, &KEY, &[Step::name("key")], &mut mistakes);
-        let said: Vec<(usize, &str)> = mistakes
-            .listed()
-            .iter()
-            .map(|mistake| (mistake.location.len(), mistake.flaw.message.as_ref()))
-            .collect();
+        let said: Vec<(usize, &str)> =
+            mistakes.listed().iter().map(|mistake| (mistake.location.len(), mistake.flaw.advice())).collect();
         let all = "There are: 'name', 'scopes', 'expires_in_s', 'retention_days'.";
         assert_eq!(
             said,
