@@ -32,9 +32,7 @@ def name_served(body):
         body["model"] = SERVED
     if isinstance(body, dict) and isinstance(body.get("jobs"), list):
         for job in body["jobs"]:
-            # A list with an unknown model is refused as a whole, with 400 and not with 404.
-            if isinstance(job, dict) and isinstance(job.get("model"), str):
-                job["model"] = SERVED
+            name_served(job)
 
 
 def make_sensible(body):

@@ -1,8 +1,8 @@
 //! Checks bodies as FastAPI does, with the same messages byte for byte: the seed's clients know them, and no library
 //! writes them. A body's bytes become a checked request or a list of everything that is wrong. `json` reads JSON,
 //! `check` compares it with the shape in a table, `number` and `email` convert values as pydantic does, `form` takes
-//! queries apart and `query` reads their parameters, `mistakes` and `echo` collect what is wrong, bounded in size, and `range` has the words for what
-//! a table says beyond the shape.
+//! queries apart and `query` reads their parameters, `strangers` refuses members that no table has, `mistakes` and `echo` collect what is
+//! wrong, bounded in size, and `range` has the words for what a table says beyond the shape.
 //!
 //! This room knows nothing of the gateway and makes no replies; `api` shows the mistakes.
 
@@ -15,11 +15,13 @@ pub(crate) mod mistakes;
 pub(crate) mod number;
 pub(crate) mod query;
 pub(crate) mod range;
+pub(crate) mod strangers;
 
-pub(crate) use check::{Checked, Field, Kind, check};
+pub(crate) use check::{Checked, Field, Kind, check, check_closed};
 pub(crate) use json::Json;
 pub(crate) use mistakes::{Flaw, Mistake, Mistakes, Part, Step};
 pub(crate) use range::{Bound, Range};
+pub(crate) use strangers::refuse_strangers;
 
 use hyper::header::HeaderValue;
 use json::JsonError;

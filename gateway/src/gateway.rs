@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use infera_ledger::{AccountBook, NodeBook, NodeGroupBook};
+use infera_ledger::{KeyBook, NodeBook, NodeGroupBook};
 use infera_telemetry::readiness::{Readiness, Watched};
 use infera_types::ids::{GatewayId, ModelName};
 use infera_types::shutdown::Shutdown;
@@ -73,7 +73,7 @@ impl Gateway {
         let state = State {
             jobs: Arc::new(shared.jobs(&config, &seams)),
             conversations: Conversations::new(&config),
-            keys: keys_of(&config, Arc::clone(&seams.accounts), Arc::clone(&seams.groups)),
+            keys: keys_of(&config, Arc::clone(&seams.keys), Arc::clone(&seams.groups)),
             accounts: seams.accounts,
             post: None,
             key_book: seams.keys,
@@ -257,7 +257,11 @@ impl Shared {
         Jobs {
             terms: Terms::from(config),
             gateway: self.gateway.clone(),
-            canceller: Canceller::new(Arc::clone(&seams.intake), config.abandoned()),
+            canceller: Canceller::new(
+                Arc::clone(&seams.intake),
+                Arc::clone(&self.limits),
+                config.abandoned(),
+            ),
             intake: Arc::clone(&seams.intake),
             reader: Arc::clone(&seams.reader),
             batches: Arc::clone(&seams.batches),
@@ -280,8 +284,8 @@ impl Shared {
 }
 
 /// Makes the cache of keys.
-fn keys_of(config: &Config, accounts: Arc<dyn AccountBook>, groups: Arc<dyn NodeGroupBook>) -> KeyCache {
-    KeyCache::new(accounts, groups, Duration::from_millis(config.key_ttl_ms), config.keys_max)
+fn keys_of(config: &Config, book: Arc<dyn KeyBook>, groups: Arc<dyn NodeGroupBook>) -> KeyCache {
+    KeyCache::new(book, groups, Duration::from_millis(config.key_ttl_ms), config.keys_max)
 }
 
 /// A handle to a gateway: it shows what the gateway knows of the network and whether the gateway can take work.

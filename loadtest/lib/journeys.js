@@ -150,7 +150,7 @@ function unknownJob(url) {
 
 function noKey(url) {
   const response = send('GET', `${url}/v1/models`, { name: 'mistake', anonymous: true, expected: [401] });
-  return { response, check: (r) => shapes.openaiError(r, 401, 'invalid_api_key') };
+  return { response, check: (r) => shapes.openaiError(r, 401, 'missing_api_key') };
 }
 
 function unknownModel(url, index) {

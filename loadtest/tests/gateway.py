@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         """Replies with models, counts and jobs."""
         if self.path == "/v1/models":
             if not self.headers.get("authorization"):
-                return self.error(401, "invalid_api_key")
+                return self.error(401, "missing_api_key")
             return self.reply(200, MODELS)
         if self.path == "/network_stats":
             return self.reply(200, {} if self.server.lies else COUNTS)

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use crate::error::LedgerError;
 use crate::money_book::SpendBook;
-use crate::rows::{Added, KeyChange, KeyView, NewKey, Rotated, Rotation, UsageRow};
-use infera_types::ids::{AccountId, KeyId};
+use crate::rows::{Added, FoundKey, KeyChange, KeyView, NewKey, Rotated, Rotation, UsageRow};
+use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
-/// Ends keys, for good or for a while. A key or an account that is blocked, and a key that is revoked, is found by
+/// Ends keys, for good or for a while, and finds them by their hashes, ended or not. A key or an account that is blocked, and a key that is revoked, is found by
 /// [`super::AccountBook::key`] no more; what was accepted before goes on.
 #[async_trait]
 pub trait KeyEnds: Send + Sync + fmt::Debug {
@@ -33,6 +33,12 @@ pub trait KeyEnds: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn block_account(&self, account: &AccountId, since: Option<Timestamp>)
     -> Result<bool, LedgerError>;
+
+    /// Returns a key by its hash, or why it opens nothing; none if it is unknown. An expired key counts as valid and has its expiry.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn find_key(&self, hash: Digest) -> Result<Option<FoundKey>, LedgerError>;
 }
 
 /// Finds an account, and what it used.

@@ -312,7 +312,7 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError>;
 
     /// Returns the record of a key; none if it is unknown, revoked or blocked, or its account is blocked. An expired key is
-    /// returned with its expiry.
+    /// returned with its expiry. [`KeyEnds::find_key`] says why there is none.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -87,16 +87,14 @@ pub const ISSUE_KEY: &str = "INSERT INTO api_keys
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (hash) DO NOTHING";
 
-/// Finds a key that is neither revoked nor blocked, of an account that isn't blocked: account, hint, id, scopes, expiry,
-/// when the account was proven, the account's weight, whether the key may prioritise, whether it stores, its days of
-/// retention.
+/// Finds a key: account, hint, id, scopes, expiry, when the account was proven, the account's weight, whether the key may
+/// prioritise, whether it stores, its days of retention, when it was revoked, since when it is blocked, and since when its account is.
 pub const KEY: &str =
     "SELECT api_keys.account, api_keys.hint, api_keys.id, api_keys.scopes, api_keys.expires_ms,
         accounts.proven_ms, COALESCE(accounts.weight, 1), api_keys.may_prioritise, api_keys.stores,
-        api_keys.retention_days
+        api_keys.retention_days, api_keys.revoked_ms, api_keys.blocked_ms, accounts.blocked_ms
     FROM api_keys LEFT JOIN accounts ON accounts.id = api_keys.account
-    WHERE api_keys.hash = $1 AND api_keys.revoked_ms IS NULL AND api_keys.blocked_ms IS NULL
-        AND accounts.blocked_ms IS NULL";
+    WHERE api_keys.hash = $1";
 
 /// Records that the account of an e-mail address, or of an id, is proven and returns its id; the first time stays.
 pub const PROVE: &str =

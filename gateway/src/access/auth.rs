@@ -1,5 +1,5 @@
 //! Finds the caller of a request by its API key. The key is sent as `Authorization: Bearer` or in the seed's header
-//! `api_key`, on both faces; a key in the query or the body is ignored. Every kind of wrong key gets the same answer.
+//! `api_key`, on both faces; a key in the query or the body is ignored. A refusal says what is wrong with what was sent.
 
 use std::sync::Arc;
 
@@ -7,13 +7,14 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use super::keys::{ApiKey, Caller, KeyCache};
 use crate::api::error::ApiError;
+use crate::api::unauthorized::Unauthorized;
 
 /// Returns the caller that the request's headers identify.
 ///
 /// # Errors
 /// [`ApiError::Unauthorized`], or the ledger's error if the key had to be looked up.
 pub(crate) async fn caller(keys: &KeyCache, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
-    caller_if_any(keys, headers).await?.ok_or(ApiError::Unauthorized)
+    caller_if_any(keys, headers).await?.ok_or(ApiError::Unauthorized(Unauthorized::Missing))
 }
 
 /// Returns the caller where a key is optional, or none if the request has no key.
@@ -25,9 +26,9 @@ pub(crate) async fn caller_if_any(
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Caller>>, ApiError> {
     let Some(text) = credential(headers)? else { return Ok(None) };
-    let key = ApiKey::parse(text).ok_or(ApiError::Unauthorized)?;
+    let key = ApiKey::parse(text).ok_or(ApiError::Unauthorized(Unauthorized::Malformed))?;
     match keys.caller(&key).await {
-        Ok(caller) => caller.map(Some).ok_or(ApiError::Unauthorized),
+        Ok(caller) => caller.map(Some).map_err(ApiError::Unauthorized),
         Err(error) => {
             tracing::error!(%error, "a key could not be looked up");
             Err(ApiError::from(&error))
@@ -44,13 +45,13 @@ pub(crate) fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> 
         Some(value) => {
             let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
             if !scheme.eq_ignore_ascii_case("bearer") {
-                return Err(ApiError::Unauthorized);
+                return Err(ApiError::Unauthorized(Unauthorized::Scheme));
             }
             Some(key.trim()).filter(|key| !key.is_empty())
         }
     };
     match (bearer, single(headers, "api_key")?) {
-        (Some(one), Some(other)) if one != other => Err(ApiError::Unauthorized),
+        (Some(one), Some(other)) if one != other => Err(ApiError::Unauthorized(Unauthorized::Several)),
         (bearer, own) => Ok(bearer.or(own)),
     }
 }
@@ -60,8 +61,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Api
     let mut values = headers.get_all(name).iter().filter(|value| !value.as_bytes().trim_ascii().is_empty());
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| ApiError::Unauthorized),
-        (Some(_), Some(_)) => Err(ApiError::Unauthorized),
+        (Some(value), None) => {
+            value.to_str().map(Some).map_err(|_| ApiError::Unauthorized(Unauthorized::NotText))
+        }
+        (Some(_), Some(_)) => Err(ApiError::Unauthorized(Unauthorized::Several)),
     }
 }
 

@@ -7,14 +7,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use infera_ledger::{
-    AccountBook, FirstKey, KeyPrivacy, KeyRecord, LedgerError, NewKey, NodeGroupBook, NodePool, Scopes,
+    AccountBook, EndedKey, FirstKey, FoundKey, KeyBook, KeyEnd, KeyPrivacy, KeyRecord, LedgerError, NewKey,
+    NodeGroupBook, NodePool, Scopes,
 };
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
+
+use crate::api::unauthorized::Unauthorized;
 
 const PREFIX: &str = "inf_";
 const RANDOM_LENGTH: usize = 30;
@@ -172,56 +176,75 @@ pub(crate) struct Caller {
 /// A cache of the ledger's answers about keys, bounded in time and in number.
 #[derive(Debug)]
 pub(crate) struct KeyCache {
-    book: Arc<dyn AccountBook>,
+    book: Arc<dyn KeyBook>,
     pools: Arc<dyn NodeGroupBook>,
     ttl: Duration,
     max: usize,
     known: Mutex<HashMap<Digest, (Arc<Caller>, Instant)>>,
-    unknown: Mutex<HashMap<Digest, Instant>>,
+    /// The keys that open nothing, with what is on record of them, if there is anything.
+    closed: Mutex<HashMap<Digest, (Option<EndedKey>, Instant)>>,
+    /// How often keys were forgotten. What was read before isn't kept after.
+    forgettings: AtomicU64,
 }
 
 impl KeyCache {
     /// Makes a cache of at most `max` valid and `max` invalid keys, each of which is believed for `ttl`.
     #[must_use]
     pub(crate) fn new(
-        book: Arc<dyn AccountBook>,
+        book: Arc<dyn KeyBook>,
         pools: Arc<dyn NodeGroupBook>,
         ttl: Duration,
         max: usize,
     ) -> Self {
-        Self { book, pools, ttl, max, known: Mutex::default(), unknown: Mutex::default() }
+        let (known, closed, forgettings) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Self { book, pools, ttl, max, known, closed, forgettings }
     }
 
-    /// Returns the caller that the key belongs to, or none if the key was never issued, is revoked or blocked, or has
-    /// expired.
+    /// Returns the caller that the key belongs to, or why the key opens nothing: it was never issued, is revoked or blocked, or
+    /// has expired.
     ///
     /// # Errors
     /// The ledger's error, if the key had to be looked up.
-    pub(crate) async fn caller(&self, key: &ApiKey) -> Result<Option<Arc<Caller>>, LedgerError> {
+    pub(crate) async fn caller(
+        &self,
+        key: &ApiKey,
+    ) -> Result<Result<Arc<Caller>, Unauthorized>, LedgerError> {
         let caller = self.recorded(key.hash()).await?;
         let now = Timestamp::now();
-        Ok(caller.filter(|caller| caller.expires_ms.is_none_or(|expires| now < expires)))
+        Ok(match caller {
+            Ok(caller) if caller.expires_ms.is_some_and(|expires| expires <= now) => {
+                Err(Unauthorized::Expired)
+            }
+            caller => caller,
+        })
     }
 
-    /// Forgets valid keys of which `is_changed` says so: the next request with one looks it up. Other gateways learn of a
-    /// change when they look the key up, after `ttl` at the latest.
-    pub(crate) fn forget(&self, is_changed: impl Fn(&Caller) -> bool) {
-        lock(&self.known).retain(|_, (caller, _)| !is_changed(caller));
+    /// Forgets keys, valid or not, of which `is_changed` says so by their id and account: the next request with one looks it up.
+    /// Other gateways learn of a change when they look the key up, after `ttl` at the latest.
+    pub(crate) fn forget(&self, is_changed: impl Fn(&KeyId, &AccountId) -> bool) {
+        self.forgettings.fetch_add(1, Ordering::SeqCst);
+        lock(&self.known).retain(|_, (caller, _)| !is_changed(&caller.id, &caller.account));
+        lock(&self.closed)
+            .retain(|_, (ended, _)| !ended.as_ref().is_some_and(|key| is_changed(&key.id, &key.account)));
     }
 
     /// Returns the caller that a key on record belongs to, whether or not the key has expired.
-    async fn recorded(&self, hash: Digest) -> Result<Option<Arc<Caller>>, LedgerError> {
+    async fn recorded(&self, hash: Digest) -> Result<Result<Arc<Caller>, Unauthorized>, LedgerError> {
         let now = Instant::now();
         let fresh = |since: &Instant| now.duration_since(*since) < self.ttl;
         let known =
             lock(&self.known).get(&hash).filter(|(_, since)| fresh(since)).map(|(c, _)| Arc::clone(c));
-        if known.is_some() {
-            return Ok(known);
+        if let Some(caller) = known {
+            return Ok(Ok(caller));
         }
-        if lock(&self.unknown).get(&hash).is_some_and(fresh) {
-            return Ok(None);
+        if let Some((ended, _)) = lock(&self.closed).get(&hash).filter(|(_, since)| fresh(since)) {
+            return Ok(Err(why(ended.as_ref())));
         }
-        if let Some(record) = self.book.key(hash).await? {
+        let before = self.forgettings.load(Ordering::SeqCst);
+        // Under the map's lock: what forgets keys meanwhile comes behind, and takes this one with it.
+        let is_current = || self.forgettings.load(Ordering::SeqCst) == before;
+        let found = self.book.find_key(hash).await?;
+        if let Some(FoundKey::Valid(record)) = found {
             let KeyRecord { account, id, scopes, expires_ms, proven, weight, .. } = record;
             let KeyRecord { may_prioritise, privacy, .. } = record;
             let pool = self.pools.key_pool(&id).await?;
@@ -238,15 +261,34 @@ impl KeyCache {
                 privacy,
             });
             let mut known = lock(&self.known);
-            make_room(&mut known, self.max, |(_, since)| fresh(since));
-            known.insert(hash, (Arc::clone(&caller), now));
-            return Ok(Some(caller));
+            if is_current() {
+                make_room(&mut known, self.max, |(_, since)| fresh(since));
+                known.insert(hash, (Arc::clone(&caller), now));
+            }
+            return Ok(Ok(caller));
         }
+        let ended = match found {
+            Some(FoundKey::Ended(ended)) => Some(ended),
+            _ => None,
+        };
+        let reason = why(ended.as_ref());
         lock(&self.known).remove(&hash);
-        let mut unknown = lock(&self.unknown);
-        make_room(&mut unknown, self.max, fresh);
-        unknown.insert(hash, now);
-        Ok(None)
+        let mut closed = lock(&self.closed);
+        if is_current() {
+            make_room(&mut closed, self.max, |(_, since)| fresh(since));
+            closed.insert(hash, (ended, now));
+        }
+        Ok(Err(reason))
+    }
+}
+
+/// Returns why a key opens nothing that isn't valid on record, or isn't on record.
+fn why(ended: Option<&EndedKey>) -> Unauthorized {
+    match ended.map(|key| key.end) {
+        None => Unauthorized::Unknown,
+        Some(KeyEnd::Revoked) => Unauthorized::Revoked,
+        Some(KeyEnd::Blocked) => Unauthorized::KeyBlocked,
+        Some(KeyEnd::AccountBlocked) => Unauthorized::AccountBlocked,
     }
 }
 

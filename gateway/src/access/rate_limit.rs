@@ -156,6 +156,11 @@ impl Limits {
         })
     }
 
+    /// Returns how many requests of one key can be in flight at all; none if there is no bound.
+    pub(crate) fn in_flight_most(&self) -> Option<u32> {
+        self.turns.most()
+    }
+
     /// Returns turns for further answers of a request that has its own, at once or not at all: to wait with some of them would
     /// keep others from theirs.
     ///

@@ -1,10 +1,9 @@
-//! Tokens that are reserved when a request is accepted and settled when its answer is known: what the answer didn't use
-//! comes back.
+//! Tokens that are reserved before a request is accepted, for each of the jobs that it is to become, and settled when that job's end
+//! is known: what its answer didn't use comes back. So what counts is what the ledger settles, however a client waits for it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use infera_types::choice::Choice;
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 
@@ -15,31 +14,32 @@ use super::spent::{HELD_MAX, HeldTokens, Quantity};
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::Limit;
 
-/// The tokens that a request may take.
+/// The tokens that the jobs of a request may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     /// Those of its prompt and its first answer.
     pub(crate) first: u64,
     /// Those of each further answer.
     pub(crate) further: u64,
-    /// How many answers it asks for.
-    pub(crate) choices: u32,
 }
 
 impl Wanted {
-    fn all(self) -> u64 {
-        self.first.saturating_add(self.further.saturating_mul(u64::from(self.choices.saturating_sub(1))))
+    /// Returns those of a request for this many answers.
+    fn of(self, answers: usize) -> u64 {
+        let further = u64::try_from(answers.saturating_sub(1)).unwrap_or(u64::MAX);
+        self.first.saturating_add(self.further.saturating_mul(further))
     }
 }
 
-/// Tokens that are reserved for one request. Dropping them gives them back.
+/// Tokens that are reserved for the jobs of one request. Each job's part stays reserved until its end is known, also when this is
+/// dropped: a job whose client goes away may still be answered.
 #[derive(Debug)]
-#[must_use = "dropping it gives the tokens back"]
 pub(crate) struct Reserved {
     limits: Arc<Limits>,
     caller: Arc<Caller>,
-    wanted: Wanted,
-    tokens: u64,
+    jobs: Vec<JobId>,
+    /// Those that no job's end gives back, because no more are remembered.
+    unheld: u64,
 }
 
 /// The tokens that a job's end used: those that its account owes.
@@ -63,73 +63,79 @@ impl Used {
 }
 
 impl Limits {
-    /// Reserves tokens for a request of the caller.
+    /// Reserves tokens for a request of the caller that is to become these jobs, in the order of its answers.
     ///
     /// # Errors
     /// [`ApiError::Limited`]; nothing is reserved.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
+        jobs: &[JobId],
         wanted: Wanted,
         attempt: Attempt,
     ) -> Result<Reserved, ApiError> {
-        let tokens = wanted.all();
+        let tokens = wanted.of(jobs.len());
         self.spend(caller, (Quantity::Tokens, tokens), attempt, Instant::now())
             .map_err(|wait| ApiError::Limited(Limit::Tokens, wait))?;
-        Ok(Reserved { limits: Arc::clone(self), caller: Arc::clone(caller), wanted, tokens })
+        let unheld = if self.hold(caller, jobs, wanted) { 0 } else { tokens };
+        Ok(Reserved { limits: Arc::clone(self), caller: Arc::clone(caller), jobs: jobs.to_vec(), unheld })
+    }
+
+    /// Holds tokens for each of a request's jobs, from before the job can end. Returns whether there was room for all.
+    fn hold(&self, caller: &Arc<Caller>, jobs: &[JobId], wanted: Wanted) -> bool {
+        let since = Instant::now();
+        let mut held = self.held.lock();
+        if held.len().saturating_add(jobs.len()) > HELD_MAX {
+            return false;
+        }
+        for (index, job) in jobs.iter().enumerate() {
+            let is_further = index > 0;
+            let tokens = if is_further { wanted.further } else { wanted.first };
+            held.insert(*job, HeldTokens { caller: Arc::clone(caller), tokens, is_further, since });
+        }
+        true
     }
 
     /// Settles the tokens that are held for a job, if there are any, by what its end used.
     pub(crate) fn settle(&self, job: JobId, used: Used) {
         let held = self.held.lock().remove(&job);
         if let Some(HeldTokens { caller, tokens, is_further, .. }) = held {
-            self.correct(&caller, tokens, used.by_choice(is_further));
-        }
-    }
-
-    fn correct(&self, caller: &Caller, reserved: u64, used: u64) {
-        let of = (caller.key, &caller.account);
-        if used < reserved {
-            self.give_back(of, (Quantity::Tokens, reserved - used));
-        } else if used > reserved {
-            self.spend_anyway(of, (Quantity::Tokens, used - reserved));
-        }
-    }
-}
-
-impl Reserved {
-    /// Settles by what was used.
-    pub(crate) fn used(mut self, tokens: u64) {
-        self.limits.correct(&self.caller, self.tokens, tokens);
-        self.tokens = 0;
-    }
-
-    /// Holds the tokens until the ends of all jobs of a request are known, of which `job` is one.
-    pub(crate) fn until_ends_of_request(self, job: JobId) {
-        let choice = Choice { index: 0, count: self.wanted.choices };
-        self.until_ends_of(&choice.all(job));
-    }
-
-    /// Holds the tokens until the ends of a request's jobs are known ([`Limits::settle`]).
-    pub(crate) fn until_ends_of(mut self, jobs: &[JobId]) {
-        self.tokens = 0;
-        let Wanted { first, further, .. } = self.wanted;
-        let since = Instant::now();
-        let mut held = self.limits.held.lock();
-        for (index, job) in jobs.iter().enumerate() {
-            let is_further = index > 0;
-            let tokens = if is_further { further } else { first };
-            if held.len() < HELD_MAX {
-                held.insert(*job, HeldTokens { caller: Arc::clone(&self.caller), tokens, is_further, since });
+            let (of, used) = ((caller.key, &caller.account), used.by_choice(is_further));
+            if used < tokens {
+                self.give_back(of, (Quantity::Tokens, tokens - used));
+            } else if used > tokens {
+                self.spend_anyway(of, (Quantity::Tokens, used - tokens));
             }
         }
     }
 }
 
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if self.tokens > 0 {
-            self.limits.give_back((self.caller.key, &self.caller.account), (Quantity::Tokens, self.tokens));
+impl Reserved {
+    /// Returns whether a job is one of those that the tokens are reserved for.
+    pub(crate) fn is_for(&self, job: JobId) -> bool {
+        self.jobs.contains(&job)
+    }
+
+    /// Settles by the ends of jobs that are known. What is reserved for other jobs stays so until their ends are.
+    pub(crate) fn settle(self, ends: &[(JobId, Used)]) {
+        for (job, used) in ends {
+            self.limits.settle(*job, *used);
+        }
+        // They may be the jobs of an earlier request that this one found again, for which others are held.
+        if ends.iter().any(|(job, _)| !self.is_for(*job)) {
+            self.give_back();
+        }
+    }
+
+    /// Gives the tokens back, because the request made no jobs.
+    pub(crate) fn give_back(self) {
+        let held: u64 = {
+            let mut held = self.limits.held.lock();
+            self.jobs.iter().filter_map(|job| held.remove(job)).map(|held| held.tokens).sum()
+        };
+        let tokens = self.unheld.saturating_add(held);
+        if tokens > 0 {
+            self.limits.give_back((self.caller.key, &self.caller.account), (Quantity::Tokens, tokens));
         }
     }
 }

@@ -190,6 +190,11 @@ impl Turns {
         Self { bounds, flights: Arc::default() }
     }
 
+    /// Returns the largest number of requests that one key can have in flight, by its bound and its account's; none without bounds.
+    pub(super) fn most(&self) -> Option<u32> {
+        [self.bounds.key_max, self.bounds.account_max].into_iter().filter(|max| *max > 0).min()
+    }
+
     /// Returns a turn, at once or after a wait.
     ///
     /// # Errors

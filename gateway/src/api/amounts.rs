@@ -4,7 +4,7 @@
 use infera_types::money::{PRICE_PLACES, Price, cost_text, decimal, price};
 use serde_json::{Map, Value};
 
-use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step};
+use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step, refuse_strangers};
 
 /// The form of a limit in a body. Amounts of ten digits, up to some nine billion, are taken too.
 pub(crate) const LIMIT: &str = "^[0-9]{1,9}(\\.[0-9]{1,9})?$";
@@ -32,9 +32,9 @@ pub(crate) const MAX_PRICE_FIELD: Field = Field::optional("max_price", Kind::Nul
 pub(crate) fn max_price(body: &Json, mistakes: &mut Mistakes) -> Option<Price> {
     let within =
         |step: Option<Step>| [Some(Step::name("max_price")), step].into_iter().flatten().collect::<Vec<_>>();
-    let members = match body.get("max_price") {
+    let (given, members) = match body.get("max_price") {
         None | Some(Json::Null) => return None,
-        Some(Json::Object(members)) => members,
+        Some(given @ Json::Object(members)) => (given, members),
         Some(other) => {
             mistakes.add(&within(None), Flaw::new("dict_type", "Input should be a valid dictionary"), other);
             return None;
@@ -45,11 +45,8 @@ pub(crate) fn max_price(body: &Json, mistakes: &mut Mistakes) -> Option<Price> {
         let part = match name.as_str() {
             "prompt" => &mut max.prompt,
             "completion" => &mut max.completion,
-            _ => {
-                let flaw = Flaw::new("extra_forbidden", "Extra inputs are not permitted");
-                mistakes.add(&within(Some(Step::their_name(name))), flaw, value);
-                continue;
-            }
+            // Refused below.
+            _ => continue,
         };
         if *value == Json::Null {
             continue;
@@ -65,6 +62,8 @@ pub(crate) fn max_price(body: &Json, mistakes: &mut Mistakes) -> Option<Price> {
             }
         }
     }
+    let known: Vec<&str> = MAX_PRICE.iter().map(|field| field.name).collect();
+    refuse_strangers(given, &known, &within(None), mistakes);
     Some(max)
 }
 

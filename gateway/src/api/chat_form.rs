@@ -15,6 +15,13 @@ pub(super) const TEMPERATURE: std::ops::RangeInclusive<f64> = 0.0..=2.0;
 pub(super) const TEMPERATURE_DEFAULT: f64 = 1.0;
 /// The roles of a message that models know.
 pub(super) const ROLES: [&str; 3] = ["system", "user", "assistant"];
+/// What OpenAI's face accepts as messages, as a role and as a content, for those who made a mistake there.
+pub(super) const CONVERSATIONS: &str =
+    "a list of one message or more, each an object with 'role' and 'content'";
+pub(super) const OPENAI_ROLES: &str = "'system', 'developer', 'user' or 'assistant'";
+pub(super) const CONTENTS: &str = "a text, or a list of parts {'type': 'text', 'text': '…'}";
+/// The roles of OpenAI's API that belong to tools, which this network doesn't run.
+pub(super) const ROLES_OF_TOOLS: [&str; 2] = ["tool", "function"];
 /// OpenAI's newer name for the role `system`.
 pub(super) const DEVELOPER: &str = "developer";
 /// The numbers of replicas that can be asked for.
@@ -36,16 +43,19 @@ const MESSAGE: &[Field] = &[
 const OPENAI_MESSAGE: &[Field] = &[
     Field::required("role", Kind::Text)
         .about("Who speaks; `developer` is taken as `system`. Some models' chat templates take no `system`, or ask that `user` and `assistant` alternate.")
-        .range(Range::Words(&[ROLES[0], ROLES[1], ROLES[2], DEVELOPER])),
+        .range(Range::Words(&[ROLES[0], ROLES[1], ROLES[2], DEVELOPER]))
+        .accepted(OPENAI_ROLES),
     Field::optional("content", Kind::Nullable(&Kind::Content))
-        .about("What was said: a text, or a list of parts of type `text`, which are joined. Only `assistant` may leave it out."),
+        .about("What was said: a text, or a list of parts of type `text`, which are joined. Only `assistant` may leave it out.")
+        .accepted(CONTENTS),
 ];
 const MESSAGES: Field = Field::required("messages", Kind::List(&Kind::Object(MESSAGE)))
     .about(MESSAGES_ABOUT)
     .range(Range::Items(MESSAGES_MIN));
 const OPENAI_MESSAGES: Field = Field::required("messages", Kind::List(&Kind::Object(OPENAI_MESSAGE)))
     .about(MESSAGES_ABOUT)
-    .range(Range::Items(MESSAGES_MIN));
+    .range(Range::Items(MESSAGES_MIN))
+    .accepted(CONVERSATIONS);
 
 const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
 const ANSWER_TOKENS: Range =
@@ -235,6 +245,19 @@ pub(crate) const FOREIGN: [Unsupported; 52] = [
     unless("no_repeat_ngram_size", "[0]", is_zero),
     unless("guidance_scale", "[1]", |value| is_number(value, 1.0)),
     unless("n_probs", "[0]", is_zero),
+];
+
+/// The options of OpenAI's API that are taken with any value and change nothing here: they name the user, steer caches, or hint at
+/// what the answer may be.
+pub(crate) const HARMLESS: [&str; 8] = [
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "parallel_tool_calls",
+    "prediction",
+    "reasoning_effort",
+    "verbosity",
 ];
 
 /// The options within a message that are refused in the same way: an assistant's actions beside its text.

@@ -13,15 +13,16 @@ use infera_types::service::ServiceTier;
 use serde_json::json;
 
 use super::chat_form::{
-    ANSWER_TOKENS_MIN, CHAT, DEVELOPER, FOREIGN, MESSAGES_MIN, OPENAI, QUORUMS, REPLICAS, ROLES, SUBMIT,
-    TEMPERATURE, TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
+    ANSWER_TOKENS_MIN, CHAT, CONTENTS, CONVERSATIONS, DEVELOPER, FOREIGN, MESSAGES_MIN, OPENAI, OPENAI_ROLES,
+    QUORUMS, REPLICAS, ROLES, ROLES_OF_TOOLS, SUBMIT, TEMPERATURE, TEMPERATURE_DEFAULT, UNSUPPORTED,
+    UNSUPPORTED_IN_MESSAGES, VERIFICATION,
 };
 use super::knobs::{self, Length, Turned};
 use crate::api::nodes_wanted::NodesWanted;
 use crate::api::stream_form::{self, StreamAsked};
 use crate::api::{amounts, metadata};
 use crate::config::{Config, REQUEST_TIMEOUT_S};
-use crate::fastapi::{Checked, Flaw, Json, Mistakes, Step, Unfit, check};
+use crate::fastapi::{Checked, Flaw, Json, Mistakes, Step, Unfit, check, refuse_strangers};
 
 /// The table that a body is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +198,9 @@ impl Ours<'_> {
         if items.len() < MESSAGES_MIN {
             let message = "List should have at least 1 item after validation, not 0";
             let context = json!({ "field_type": "List", "min_length": 1, "actual_length": 0 });
-            self.wrong(&[Step::name("messages")], Flaw::new("too_short", message).with(context));
+            let flaw = Flaw::new("too_short", message).with(context);
+            let accepted = if form == Form::OpenAi { CONVERSATIONS } else { "" };
+            self.wrong(&[Step::name("messages")], flaw.accepting(accepted));
         }
         let given = self.body.get("messages");
         let mut messages = Vec::with_capacity(items.len());
@@ -209,7 +212,7 @@ impl Ours<'_> {
             };
             if !ROLES.contains(&role.as_str()) {
                 let location = [Step::name("messages"), Step::Index(index), Step::name("role")];
-                self.wrong(&location, Flaw::not_among("'system', 'user' or 'assistant'"));
+                self.wrong(&location, no_role(&role, form));
             } else if let Some(Json::List(given)) = given
                 && let Some(given) = given.get(index)
             {
@@ -232,10 +235,10 @@ impl Ours<'_> {
         }
         match content {
             Checked::Absent if role != "assistant" => {
-                self.mistakes.add(&location("content"), Flaw::missing(), given);
+                self.mistakes.add(&location("content"), Flaw::missing().accepting(CONTENTS), given);
             }
             Checked::Null if role != "assistant" => {
-                let flaw = Flaw::new("string_type", "Input should be a valid string");
+                let flaw = Flaw::new("string_type", "Input should be a valid string").accepting(CONTENTS);
                 self.mistakes.add(&location("content"), flaw, &Json::Null);
             }
             _ => {}
@@ -266,24 +269,17 @@ impl Ours<'_> {
 
     fn policy(&mut self) -> VerificationPolicy {
         let default = VerificationPolicy::default();
-        let members = match self.body.get("verification") {
+        let given = match self.body.get("verification") {
             None | Some(Json::Null) => return default,
-            Some(Json::Object(members)) => members,
+            Some(given @ Json::Object(_)) => given,
             Some(_) => {
                 let flaw = Flaw::new("dict_type", "Input should be a valid dictionary");
                 self.wrong(&[Step::name("verification")], flaw);
                 return default;
             }
         };
-        let is_known = |key: &str| VERIFICATION.iter().any(|field| field.name == key);
-        for (key, value) in members.iter().filter(|(key, _)| !is_known(key)) {
-            let location = [Step::name("verification"), Step::their_name(key)];
-            self.mistakes.add(
-                &location,
-                Flaw::new("extra_forbidden", "Extra inputs are not permitted"),
-                value,
-            );
-        }
+        let known: Vec<&str> = VERIFICATION.iter().map(|field| field.name).collect();
+        refuse_strangers(given, &known, &[Step::name("verification")], &mut self.mistakes);
         let replicas = self.choice("replicas", default.replicas, REPLICAS);
         let (quorum_default, quorums): (u8, &[u8]) =
             if replicas == 1 { (1, &[1]) } else { (default.quorum, QUORUMS) };
@@ -357,6 +353,18 @@ impl Ours<'_> {
                 self.wrong(&[Step::name(option.name)], unsupported(option.name));
             }
         }
+    }
+}
+
+/// Returns the flaw of a role that no message has.
+fn no_role(role: &str, form: Form) -> Flaw {
+    let flaw = Flaw::not_among("'system', 'user' or 'assistant'");
+    match form {
+        Form::OpenAi if ROLES_OF_TOOLS.contains(&role) => flaw
+            .advising(format!("Messages of the role '{role}' are not supported, because no tools are"))
+            .accepting(OPENAI_ROLES),
+        Form::OpenAi => flaw.advising(format!("Input should be {OPENAI_ROLES}")),
+        Form::Chat | Form::Submit => flaw,
     }
 }
 

@@ -111,13 +111,13 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "bad_request" 400 [400], Client Useless: "The head, a header or the framing of the body is wrong. The message says what; the connection is closed.";
     "invalid_json" 400 [400, 422], Client Useless: "The body is no JSON (with the position), no UTF-8, or nested too deep.";
     "missing_field" 400 [422], Client Useless: "A required field is missing: `param` names it, or `detail` lists it.";
-    "invalid_value" 400 [422], Client Useless: "A value has the wrong type or is out of range, or an option is not supported. `param` names the first one; `detail` lists all.";
+    "invalid_value" 400 [422], Client Useless: "A value has the wrong type or is out of range, an option is not supported, or there is no such member. `param` names the first one; `detail` lists all.";
     "context_length_exceeded" 400 [400], Client Useless: "The messages leave no room for an answer in the model's context. The message has both numbers. Shorten the messages.";
     "unsupported_by_model" 400 [400], Client Useless: "The nodes that serve the model can not do what the parameters ask that the message names. Leave these out, or ask another model.";
     "invalid_messages" 400 [400], Client Useless: "The model's chat template refuses the conversation, for the reason in the message: roles that do not alternate, say.";
     "headers_too_large" 431 [431], Client Useless: "The head has more than 32 KiB or too many lines.";
     "headers_timeout" 408 [408], Client Safe: "The head did not arrive in time.";
-    "request_too_large" 413 [413], Client Useless: "The body is larger than the route takes. The message says how much that is.";
+    "request_too_large" 413 [413], Client Useless: "The body is larger than the route takes. The message says how much that is, and of jobs in how many requests they fit.";
     "encoding_not_supported" 415 [415], Client Useless: "Of encoded bodies only gzip is taken, once. Send it so, or without `Content-Encoding`.";
     "body_timeout" 408 [408], Client Safe: "The body did not arrive in time.";
     // Where it went.
@@ -130,7 +130,12 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "job_not_ended" 409 [], Client Useless: "A job's text can be erased once the job has ended. Cancel it first, or wait.";
     "model_not_found" 404 [404], Client Useless: "No model of that name is served. `GET /v1/models` lists those that are.";
     // The key and its limits.
-    "invalid_api_key" 401 [401], Client Useless: "The key is missing, wrong, revoked, or there are two different ones.";
+    "missing_api_key" 401 [401], Client Useless: "No key was sent. Send one as `Authorization: Bearer` or in the header `api_key`.";
+    "invalid_api_key" 401 [401], Client Useless: "What was sent is no key that was ever issued here, or there are two different ones, or `Authorization` isn't `Bearer` and a key. The message says which.";
+    "key_revoked" 401 [401], Client Useless: "The key was revoked. Only the key itself is told that. Use another one.";
+    "key_expired" 401 [401], Client Useless: "The key's time is over, or that of its overlap with its successor. Only the key itself is told that. Use another one.";
+    "key_blocked" 401 [401], Operator Useless: "The operator blocked the key. Only the key itself is told that.";
+    "account_blocked" 401 [401], Operator Useless: "The operator blocked the key's account. Only its keys are told that.";
     "insufficient_scope" 403 [403], Client Useless: "The key is valid and does not permit this: it lacks the scope that the path needs, or the key that it would make or change may do more than it. The message says which.";
     "priority_not_allowed" 403 [403], Client Useless: "The key may not ask for `service_tier` \"priority\". The operator gives that right; other tiers need none.";
     "too_many_keys" 409 [], Client Useless: "The account has as many valid keys as it may. Revoke some that are not used.";

@@ -1,12 +1,17 @@
 //! What a valid key doesn't permit, and the sentences about it (403).
 
-use infera_ledger::Scope;
+use infera_ledger::{Scope, Scopes};
 
 /// What a key doesn't permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// The route needs a scope that the key lacks.
-    Scope(Scope),
+    Scope {
+        /// The scope that is needed.
+        needed: Scope,
+        /// The scopes that the key has.
+        has: Scopes,
+    },
     /// The key that is to be made or changed has scopes that the caller's key lacks.
     BeyondScopes,
     /// The key that is to be made would be valid for longer than the caller's key.
@@ -22,9 +27,12 @@ impl Denied {
     #[must_use]
     pub(crate) fn message(self) -> String {
         match self {
-            Self::Scope(scope) => {
-                let word = scope.word();
-                format!("This key lacks the scope '{word}' that this path needs. Use a key that has it.")
+            Self::Scope { needed, has } => {
+                let (needed, has) = (needed.word(), has.to_string());
+                format!(
+                    "This path needs the scope '{needed}', and this key has '{has}' alone. Use a key of that scope; GET /v1/keys \
+                     lists the account's keys with their scopes."
+                )
             }
             Self::BeyondScopes => "A key makes and changes only keys whose scopes it has itself.".to_owned(),
             Self::BeyondExpiry => {

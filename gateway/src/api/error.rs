@@ -11,10 +11,12 @@ use infera_types::money::Price;
 use crate::api::denied::Denied;
 use crate::api::face::Face;
 use crate::api::group_refusal::GroupRefusal;
+use crate::api::too_large::TooLarge;
 use crate::api::too_many_requests::{Limit, STORED_WAIT};
+use crate::api::unauthorized::Unauthorized;
 use crate::api::waits::Wait;
 use crate::api::{refusal, unfit};
-use crate::fastapi::Unfit;
+use crate::fastapi::{Mistakes, Unfit};
 use infera_types::admission::Refusal;
 
 /// The reason why a request got no proper answer. Errors with a status of 4xx are the client's fault; the others say
@@ -23,10 +25,17 @@ use infera_types::admission::Refusal;
 pub(crate) enum ApiError {
     /// The body is not what the route takes.
     Unfit(Unfit),
+    /// Some of several jobs can't be accepted, so none was.
+    OfJobs {
+        /// The error of the first of them, which the client would get if it had sent that job alone.
+        first: Box<ApiError>,
+        /// What is wrong with each, at its place in the body.
+        all: Mistakes,
+    },
     /// The request itself is wrong: its headers, not its body.
     BadRequest(&'static str),
-    /// The key is missing or not valid. All reasons get the same answer.
-    Unauthorized,
+    /// The key is missing or opens nothing, for this reason.
+    Unauthorized(Unauthorized),
     /// The key has no right to the tier that the body asks for.
     NoPriority,
     /// The key is valid, but doesn't permit this.
@@ -81,8 +90,8 @@ pub(crate) enum ApiError {
     HeadTooLarge,
     /// The head didn't arrive in time.
     SlowHead,
-    /// The body has more bytes than this.
-    TooLarge(usize),
+    /// The body has too many bytes.
+    TooLarge(TooLarge),
     /// The body has a content encoding other than gzip.
     Encoded,
     /// The body didn't arrive in time.
@@ -177,14 +186,15 @@ impl ApiError {
 
     /// Returns the status on this face. The faces differ where FastAPI and OpenAI differ.
     #[must_use]
-    pub(crate) const fn status(&self, face: Face) -> StatusCode {
+    pub(crate) fn status(&self, face: Face) -> StatusCode {
         match self {
             Self::Unfit(Unfit::Unreadable) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unfit(_) => match face {
                 Face::Seed => StatusCode::UNPROCESSABLE_ENTITY,
                 Face::OpenAi => StatusCode::BAD_REQUEST,
             },
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::OfJobs { first, .. } => first.status(face),
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::NoPriority => StatusCode::FORBIDDEN,
             Self::NotPermitted(_) | Self::CodeNotValid | Self::NoMail => StatusCode::FORBIDDEN,
             Self::KeysFull(_) | Self::KeyEnded | Self::NotEnded => StatusCode::CONFLICT,
@@ -239,7 +249,8 @@ impl ApiError {
             Self::Unfit(Unfit::Mistakes(mistakes)) if unfit::is_missing(mistakes) => "missing_field",
             Self::Unfit(Unfit::Mistakes(_)) => "invalid_value",
             Self::BadRequest(_) => "bad_request",
-            Self::Unauthorized => "invalid_api_key",
+            Self::OfJobs { first, .. } => first.code(),
+            Self::Unauthorized(reason) => reason.code(),
             Self::NoPriority => "priority_not_allowed",
             Self::NotPermitted(_) => "insufficient_scope",
             Self::KeysFull(_) => "too_many_keys",
@@ -296,8 +307,9 @@ impl ApiError {
 
     /// Returns the wait after which a retry may help.
     #[must_use]
-    pub(crate) const fn retry_after(&self) -> Option<Wait> {
+    pub(crate) fn retry_after(&self) -> Option<Wait> {
         let guessed = match self {
+            Self::OfJobs { first, .. } => return first.retry_after(),
             Self::Limited(limit, wait) | Self::LimitedBatch { limit, wait, .. } => {
                 return Some(limit.wait(*wait));
             }

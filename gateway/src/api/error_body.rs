@@ -33,9 +33,14 @@ impl ApiError {
             (Face::OpenAi, error) => {
                 let object = error.object();
                 out.push_str(&format!("{{\"error\":{object}"));
-                if let Self::Unfit(Unfit::Mistakes(mistakes)) = error
-                    && unfit::is_of_several(mistakes)
-                {
+                let several = match error {
+                    Self::Unfit(Unfit::Mistakes(mistakes)) if unfit::is_of_several(mistakes) => {
+                        Some(mistakes)
+                    }
+                    Self::OfJobs { all, .. } => Some(all),
+                    _ => None,
+                };
+                if let Some(mistakes) = several {
                     out.push_str(&format!(",\"errors\":{}", unfit::list(mistakes)));
                 }
             }
@@ -51,27 +56,36 @@ impl ApiError {
     #[must_use]
     pub(crate) fn object(&self) -> Value {
         let param = match self {
-            Self::Unfit(Unfit::Mistakes(mistakes)) => unfit::param(mistakes),
-            Self::ModelUnknown(_)
-            | Self::ModelGone(_)
-            | Self::ModelRemoved(_)
-            | Self::Failed(FailureReason::ModelRemoved, _) => Some("model".to_owned()),
-            Self::UnsupportedByModel { parameters, .. } => {
-                parameters.first().map(|parameter| (*parameter).to_owned())
+            Self::Unfit(Unfit::Mistakes(mistakes)) | Self::OfJobs { all: mistakes, .. } => {
+                unfit::param(mistakes)
             }
-            Self::NoPriority => Some("service_tier".to_owned()),
-            Self::PriceAboveMax { .. } => Some("max_price".to_owned()),
-            Self::ContextExceeded { .. }
-            | Self::Failed(FailureReason::ContextLength | FailureReason::InvalidMessages, _) => {
-                Some("messages".to_owned())
-            }
-            _ => None,
+            error => error.member().map(str::to_owned),
         };
         json!({ "message": self.message(), "type": self.kind(), "param": param, "code": self.code() })
     }
 
+    /// Returns the member of a conversation that the error is about, whatever its value.
+    #[must_use]
+    pub(crate) fn member(&self) -> Option<&'static str> {
+        match self {
+            Self::ModelUnknown(_)
+            | Self::ModelGone(_)
+            | Self::ModelRemoved(_)
+            | Self::Failed(FailureReason::ModelRemoved, _) => Some("model"),
+            Self::UnsupportedByModel { parameters, .. } => parameters.first().copied(),
+            Self::NoPriority => Some("service_tier"),
+            Self::PriceAboveMax { .. } => Some("max_price"),
+            Self::ContextExceeded { .. }
+            | Self::Failed(FailureReason::ContextLength | FailureReason::InvalidMessages, _) => {
+                Some("messages")
+            }
+            _ => None,
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
+            Self::OfJobs { first, .. } => first.kind(),
             Self::Limited(Limit::Tokens, _) => "tokens",
             Self::Limited(..) | Self::LimitedBatch { .. } => "requests",
             Self::OverSpend { .. } => "insufficient_quota",

@@ -30,10 +30,6 @@ const NO_PRIORITY: &str = "This key may not ask for service_tier 'priority'. The
 const KEY_ENDED: &str =
     "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.";
 
-/// What a request without a valid key is answered with.
-const UNAUTHORIZED: &str =
-    "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the header 'api_key'.";
-
 /// What a request is answered with for which there are too few nodes.
 const INSUFFICIENT_NODES: &str = "Fewer nodes of different owners serve this model than the request asks for. Try again later, submit it with POST \
      /submit_job, or ask for one unverified replica.";
@@ -80,7 +76,8 @@ impl ApiError {
         match self {
             Self::Unfit(unfit) => unfit::message(unfit),
             Self::BadRequest(message) => (*message).to_owned(),
-            Self::Unauthorized => UNAUTHORIZED.to_owned(),
+            Self::OfJobs { all, .. } => unfit::sentence(all),
+            Self::Unauthorized(reason) => reason.message().to_owned(),
             Self::NoPriority => NO_PRIORITY.to_owned(),
             Self::NotPermitted(denied) => denied.message(),
             Self::KeysFull(max) => {
@@ -116,7 +113,7 @@ impl ApiError {
             Self::ContextExceeded { tokens_min, context_max } => context_exceeded(*tokens_min, *context_max),
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
-            Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
+            Self::TooLarge(body) => body.message(),
             Self::Encoded => ENCODED.to_owned(),
             Self::SlowBody => "The body did not arrive in time.".to_owned(),
             Self::KeyReused => "This Idempotency-Key was used with another request.".to_owned(),

@@ -6,10 +6,13 @@ use infera_types::day::{DAY_MS, Day};
 use infera_types::ids::{JobId, ModelName};
 use infera_types::time::Timestamp;
 
+use super::chat_form::{FOREIGN, HARMLESS, OPENAI, OPTIONS, UNSUPPORTED};
+use super::knob_fields::KNOBS;
+use super::metadata::METADATA;
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::{metadata, stream_form};
 use crate::fastapi::number;
-use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit};
+use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, refuse_strangers};
 
 /// The longest idempotency key, in characters, the same as in the header.
 const KEY_MAX: usize = 255;
@@ -64,7 +67,7 @@ const LIVE_FILTER: &[Field] = &[
     Field::optional("until", Kind::Nullable(&Kind::Integer))
         .about("Jobs that were accepted before this time, in seconds since 1970.")
         .range(TIME),
-    metadata::METADATA,
+    METADATA,
 ];
 
 /// One job that a body asks for.
@@ -104,13 +107,18 @@ pub(crate) enum CancelRequest {
 /// # Errors
 /// [`Unfit::Mistakes`]: the mistakes of every job.
 pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unfit> {
-    let Some(list) = body.get("jobs") else { return Ok(JobsRequest::One(Box::new(item(body, bounds)?))) };
+    let known = item_members();
+    let Some(list) = body.get("jobs") else {
+        // Alone, a job may also be a list of jobs whose name was misspelt.
+        let known: Vec<&str> = known.into_iter().chain(["jobs"]).collect();
+        return Ok(JobsRequest::One(Box::new(item(body, &known, bounds)?)));
+    };
     let mut mistakes = Mistakes::default();
-    refuse_others(body, &["jobs"], &mut mistakes);
+    refuse_strangers(body, &["jobs"], &[], &mut mistakes);
     let Some(items) = bounded_list(list, "jobs", &mut mistakes) else { return Err(mistakes.into()) };
     let mut read = Vec::with_capacity(items.len());
     for (index, body) in items.iter().enumerate() {
-        match item(body, bounds) {
+        match item(body, &known, bounds) {
             Ok(item) => read.push(item),
             Err(Unfit::Mistakes(of_item)) => {
                 mistakes.add_all(&[Step::name("jobs"), Step::Index(index)], of_item)
@@ -127,18 +135,32 @@ pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unf
     Ok(mistakes.none_or(JobsRequest::Many(read))?)
 }
 
-fn item(body: &Json, bounds: AnswerBounds) -> Result<JobItem, Unfit> {
-    let mut mistakes = Mistakes::default();
-    let key = idempotency_key(body, &mut mistakes);
-    stream_form::refuse(body, &mut mistakes);
-    match (chat_request::read(Form::OpenAi, body, bounds), mistakes.none_or(key)) {
-        (Ok(ask), Ok(key)) => Ok(JobItem { ask, key }),
-        (Err(Unfit::Mistakes(mut mistakes)), Err(more)) => {
-            mistakes.add_all(&[], more);
+/// Returns the names of all members that a job may have: those of a conversation, also those that are refused for their value, and
+/// those that OpenAI's clients send and that change nothing.
+fn item_members() -> Vec<&'static str> {
+    let tables = [OPENAI, OPTIONS, KNOBS, ITEM].into_iter().flatten().map(|field| field.name);
+    let refused = UNSUPPORTED.iter().chain(&FOREIGN).map(|option| option.name);
+    tables.chain(refused).chain(HARMLESS).chain(["verification", METADATA.name, "best_of"]).collect()
+}
+
+/// Reads one job. A member that isn't `known` is refused: in a conversation OpenAI's clients may send what they like, but here a
+/// misspelt idempotency key would make a second job.
+fn item(body: &Json, known: &[&str], bounds: AnswerBounds) -> Result<JobItem, Unfit> {
+    let (mut mistakes, mut of_job) = (Mistakes::default(), Mistakes::default());
+    refuse_strangers(body, known, &[], &mut mistakes);
+    let key = idempotency_key(body, &mut of_job);
+    stream_form::refuse(body, &mut of_job);
+    match chat_request::read(Form::OpenAi, body, bounds) {
+        Ok(ask) => {
+            mistakes.add_all(&[], of_job);
+            Ok(mistakes.none_or(JobItem { ask, key })?)
+        }
+        Err(Unfit::Mistakes(others)) => {
+            mistakes.add_all(&[], others);
+            mistakes.add_all(&[], of_job);
             Err(mistakes.into())
         }
-        (Err(unfit), _) => Err(unfit),
-        (Ok(_), Err(mistakes)) => Err(mistakes.into()),
+        Err(unreadable) => Err(unreadable),
     }
 }
 
@@ -167,14 +189,14 @@ pub(crate) fn read_cancel(body: &Json) -> Result<CancelRequest, Unfit> {
     let mut mistakes = Mistakes::default();
     let request = match (body.get("ids"), body.get("filter")) {
         (Some(ids), None) => {
-            refuse_others(body, &["ids"], &mut mistakes);
+            refuse_strangers(body, &["ids"], &[], &mut mistakes);
             let ids = bounded_list(ids, "ids", &mut mistakes).unwrap_or_default();
             CancelRequest::These(
                 ids.iter().enumerate().map(|(index, id)| job_id(index, id, &mut mistakes)).collect(),
             )
         }
         (None, Some(filter)) => {
-            refuse_others(body, &["filter", "after"], &mut mistakes);
+            refuse_strangers(body, &["filter", "after"], &[], &mut mistakes);
             let after = after(body, &mut mistakes);
             let mut of_filter = Mistakes::default();
             let filter = live_filter(filter, &mut of_filter);
@@ -216,7 +238,7 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
         return JobFilter::default();
     };
     let known: Vec<&str> = LIVE_FILTER.iter().map(|field| field.name).collect();
-    refuse_others(given, &known, mistakes);
+    refuse_strangers(given, &known, &[], mistakes);
     let mut text = |name: &'static str| match given.get(name) {
         None | Some(Json::Null) => None,
         Some(Json::Text(text)) => Some(text.clone()),
@@ -270,15 +292,6 @@ pub(crate) fn with_status(word: &str) -> Option<(Option<JobState>, Option<EndKin
 
 fn live_state(word: &str) -> Option<JobState> {
     LIVE.iter().find(|(known, _)| *known == word).map(|(_, state)| *state)
-}
-
-/// Notes members beside those that the body may have.
-fn refuse_others(body: &Json, known: &[&str], mistakes: &mut Mistakes) {
-    let Json::Object(members) = body else { return };
-    for (name, value) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
-        let flaw = Flaw::new("extra_forbidden", "Extra inputs are not permitted");
-        mistakes.add(&[Step::their_name(name)], flaw, value);
-    }
 }
 
 /// Returns the items of a list that has between one and [`MANY_MAX`]; none if it isn't such a list, which is noted.

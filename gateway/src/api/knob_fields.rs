@@ -29,7 +29,7 @@ const INTEGER: Kind = Kind::Nullable(&Kind::Integer);
 const FLAG: Kind = Kind::Nullable(&Kind::Flag);
 
 pub(super) const CHOICES: Field = Field::optional("n", INTEGER)
-    .about("How many answers are wanted. Each is a job of its own, with chance of its own; the prompt is counted once. If one fails, the request fails.")
+    .about("How many answers are wanted. Each is a job of its own, with chance of its own; the prompt is counted once. If one fails, the request fails. Where the client waits, each counts as a request in flight, and more than a key may have at once are refused.")
     .range(Range::Integers { least: 1, most: Bound::Integer(CHOICES_MAX as i64) })
     .default(Bound::Integer(1));
 pub(super) const STOP: Field = Field::optional("stop", Kind::Nullable(&Kind::TextOrTexts))

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::chat_form::{OPENAI, OPTIONS, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, Unsupported, VERIFICATION};
+use super::chat_form::{
+    HARMLESS, OPENAI, OPTIONS, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, Unsupported, VERIFICATION,
+};
 use super::jobs_request::{ITEM, ITEMS_MAX};
 use super::knob_fields::KNOBS;
 use super::metadata::METADATA;
@@ -110,6 +112,11 @@ impl Schemas {
         for field in ITEM {
             job["properties"][field.name] = self.field(field);
         }
+        for name in HARMLESS {
+            job["properties"][name] =
+                json!({ "description": "Taken as in OpenAI's API, with any value. It changes nothing." });
+        }
+        job["additionalProperties"] = false.into();
         let several = json!({
             "type": "object",
             "properties": { "jobs": { "type": "array", "items": job.clone(), "minItems": 1, "maxItems": ITEMS_MAX } },

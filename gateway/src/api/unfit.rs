@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::codes;
 use crate::fastapi::echo::write_text;
 use crate::fastapi::{Mistake, Mistakes, Part, Step, Unfit};
 
@@ -38,16 +39,21 @@ pub(crate) fn message(unfit: &Unfit) -> String {
         Unfit::Syntax { message, position } => {
             format!("The body is not valid JSON: {message} at character {position}.")
         }
-        Unfit::Mistakes(mistakes) => mistakes.listed().first().map_or_else(String::new, |mistake| {
-            let message = &mistake.flaw.message;
-            let message = &message[..message.floor_char_boundary(SENTENCE_MAX_BYTES)];
-            match (place(mistake), mistakes.count()) {
-                (None, _) => message.to_owned(),
-                (Some(place), 1) => format!("{place}: {message}"),
-                (Some(place), count) => format!("{place}: {message} (and {} more)", count - 1),
-            }
-        }),
+        Unfit::Mistakes(mistakes) => sentence(mistakes),
     }
+}
+
+/// Returns the sentence about the first mistake, with the number of the others.
+pub(crate) fn sentence(mistakes: &Mistakes) -> String {
+    mistakes.listed().first().map_or_else(String::new, |mistake| {
+        let message = mistake.flaw.advice();
+        let message = &message[..message.floor_char_boundary(SENTENCE_MAX_BYTES)];
+        match (place(mistake), mistakes.count()) {
+            (None, _) => message.to_owned(),
+            (Some(place), 1) => format!("{place}: {message}"),
+            (Some(place), count) => format!("{place}: {message} (and {} more)", count - 1),
+        }
+    })
 }
 
 /// Returns the place of the first mistake, such as `messages[0].role`, or none if it is the body itself.
@@ -75,8 +81,8 @@ pub(crate) fn list(mistakes: &Mistakes) -> Value {
         .iter()
         .map(|mistake| {
             json!({
-                "code": mistake.flaw.kind,
-                "message": cut(&mistake.flaw.message),
+                "code": code(mistake.flaw.kind),
+                "message": cut(mistake.flaw.advice()),
                 "param": place(mistake),
             })
         })
@@ -84,9 +90,19 @@ pub(crate) fn list(mistakes: &Mistakes) -> Value {
     let left_out = mistakes.count() - data.len();
     if left_out > 0 {
         let message = format!("{left_out} more mistakes are not listed");
-        data.push(json!({ "code": "too_many_mistakes", "message": message, "param": null }));
+        data.push(json!({ "code": code("too_many_mistakes"), "message": message, "param": null }));
     }
     json!({ "object": "list", "data": data })
+}
+
+/// Returns the code of a kind of flaw: what refuses a job alone has its own, and what pydantic finds is a value that is missing or
+/// wrong.
+fn code(kind: &str) -> &'static str {
+    match codes::of(kind) {
+        Some(line) => line.code,
+        None if kind == "missing" => "missing_field",
+        None => "invalid_value",
+    }
 }
 
 fn place(mistake: &Mistake) -> Option<String> {

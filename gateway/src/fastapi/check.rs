@@ -3,11 +3,16 @@
 
 use serde_json::json;
 
+use super::echo::cut;
 use super::email;
 use super::json::Json;
 use super::mistakes::{Flaw, Mistakes, Step};
 use super::number::{self, Integer};
 use super::range::{Bound, Range};
+use super::strangers::refuse_strangers;
+
+/// The largest part that is shown of a word that the client chose, in bytes.
+const SHOWN_MAX_BYTES: usize = 40;
 
 /// The values that a field may have.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +60,15 @@ pub(crate) struct Field {
     pub(crate) range: Range,
     /// The value that counts if the field is left out, if there is one.
     pub(crate) default: Option<Bound>,
+    /// What is accepted, which mistakes in the field's value tell beside pydantic's words; empty where these stand alone.
+    pub(crate) accepted: &'static str,
 }
 
 impl Field {
     /// Describes a field that must be present.
     #[must_use]
     pub(crate) const fn required(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, required: true, about: "", range: Range::Any, default: None }
+        Self { name, kind, required: true, about: "", range: Range::Any, default: None, accepted: "" }
     }
 
     /// Describes a field that may be left out.
@@ -80,6 +87,12 @@ impl Field {
     #[must_use]
     pub(crate) const fn range(self, range: Range) -> Self {
         Self { range, ..self }
+    }
+
+    /// Says what is accepted, for those who made a mistake.
+    #[must_use]
+    pub(crate) const fn accepted(self, accepted: &'static str) -> Self {
+        Self { accepted, ..self }
     }
 
     /// Names the value that counts if the field is left out.
@@ -174,19 +187,39 @@ impl Checked {
 /// # Errors
 /// All mistakes, in the table's order.
 pub(crate) fn check(body: &Json, fields: &'static [Field]) -> Result<Checked, Mistakes> {
-    let mut checker = Checker { mistakes: Mistakes::default(), path: Vec::new() };
+    let mut checker = Checker { mistakes: Mistakes::default(), path: Vec::new(), accepted: "" };
     let checked = checker.object(body, fields);
     checker.mistakes.none_or(checked)
+}
+
+/// Checks the same, and refuses members that the table doesn't have: a misspelt one would be ignored, and the request would do
+/// something else than was meant. FastAPI ignores them, so the seed's own bodies are checked by [`check`].
+///
+/// # Errors
+/// All mistakes, unknown members first.
+pub(crate) fn check_closed(body: &Json, fields: &'static [Field]) -> Result<Checked, Mistakes> {
+    let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    let mut mistakes = Mistakes::default();
+    refuse_strangers(body, &known, &[], &mut mistakes);
+    match check(body, fields) {
+        Ok(checked) => mistakes.none_or(checked),
+        Err(others) => {
+            mistakes.add_all(&[], others);
+            Err(mistakes)
+        }
+    }
 }
 
 struct Checker {
     mistakes: Mistakes,
     path: Vec<Step>,
+    /// What the field accepts that is being checked.
+    accepted: &'static str,
 }
 
 impl Checker {
     fn wrong(&mut self, flaw: Flaw, input: &Json) -> Checked {
-        self.mistakes.add(&self.path, flaw, input);
+        self.mistakes.add(&self.path, flaw.accepting(self.accepted), input);
         Checked::Absent
     }
 
@@ -198,11 +231,13 @@ impl Checker {
         let mut checked = Vec::with_capacity(fields.len());
         for field in fields {
             self.path.push(Step::name(field.name));
+            let outer = std::mem::replace(&mut self.accepted, field.accepted);
             checked.push(match value.get(field.name) {
                 Some(member) => self.value(member, &field.kind),
                 None if field.required => self.wrong(Flaw::missing(), value),
                 None => Checked::Absent,
             });
+            self.accepted = outer;
             self.path.pop();
         }
         Checked::Object(checked)
@@ -288,12 +323,28 @@ impl Checker {
         let mut whole = String::new();
         for (index, part) in parts.iter().enumerate() {
             self.path.push(Step::Index(index));
-            if matches!(part.get("type"), Some(Json::Text(kind)) if kind == "text") {
-                self.path.push(Step::name("text"));
-                whole.push_str(self.text(part.get("text").unwrap_or(&Json::Null)).unwrap_or_default());
-                self.path.pop();
-            } else {
-                self.wrong(Flaw::new("unsupported", "Only parts of type 'text' are supported"), part);
+            match (part, part.get("type")) {
+                (_, Some(Json::Text(kind))) if kind == "text" => {
+                    self.path.push(Step::name("text"));
+                    match part.get("text") {
+                        Some(text) => whole.push_str(self.text(text).unwrap_or_default()),
+                        None => drop(self.wrong(Flaw::missing(), part)),
+                    }
+                    self.path.pop();
+                }
+                (_, Some(Json::Text(kind))) => {
+                    let kind = cut(kind, SHOWN_MAX_BYTES);
+                    let message =
+                        format!("Parts of type '{kind}' are not supported: models here read text alone");
+                    self.wrong(Flaw::new("unsupported", message), part);
+                }
+                (Json::Object(_), _) => {
+                    self.wrong(
+                        Flaw::new("unsupported", "A part should have a 'type', which is a text"),
+                        part,
+                    );
+                }
+                _ => drop(self.wrong(Flaw::new("unsupported", "A part should be an object"), part)),
             }
             self.path.pop();
         }

@@ -54,13 +54,15 @@ pub(crate) struct Flaw {
     pub(crate) message: Cow<'static, str>,
     /// Pydantic's `ctx`: an object with the values from which the message was made.
     pub(crate) context: Option<Value>,
+    /// What is told in place of the message where FastAPI's words aren't expected: more of what is wrong and what to do.
+    pub(crate) advice: Option<Box<Cow<'static, str>>>,
 }
 
 impl Flaw {
     /// Makes a flaw without context.
     #[must_use]
     pub(crate) fn new(kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), context: None }
+        Self { kind, message: message.into(), context: None, advice: None }
     }
 
     /// Adds context.
@@ -68,6 +70,28 @@ impl Flaw {
     pub(crate) fn with(mut self, context: Value) -> Self {
         self.context = Some(context);
         self
+    }
+
+    /// Says what is told where FastAPI's words aren't expected.
+    #[must_use]
+    pub(crate) fn advising(self, advice: String) -> Self {
+        Self { advice: Some(Box::new(advice.into())), ..self }
+    }
+
+    /// Adds what is accepted to the advice; nothing if that is empty.
+    #[must_use]
+    pub(crate) fn accepting(self, accepted: &str) -> Self {
+        if accepted.is_empty() {
+            return self;
+        }
+        let advice = format!("{}; accepted is {accepted}", self.advice());
+        self.advising(advice)
+    }
+
+    /// Returns the advice, or the message where there is none.
+    #[must_use]
+    pub(crate) fn advice(&self) -> &str {
+        self.advice.as_deref().unwrap_or(&self.message).as_ref()
     }
 
     /// Returns the flaw of a required member that is missing.
@@ -193,6 +217,12 @@ impl Mistakes {
             let location = location.iter().cloned().chain(mistake.location).collect();
             self.listed.push(Mistake { location, flaw: mistake.flaw, input });
         }
+    }
+
+    /// Returns whether no further mistake is listed, only counted.
+    #[must_use]
+    pub(crate) const fn is_full(&self) -> bool {
+        self.listed.len() >= MISTAKES_MAX
     }
 
     /// Returns the mistakes that are listed.

@@ -287,7 +287,7 @@ async fn admit(state: &State, origin: Origin, head: &Parts, known: &mut Known) -
     if let (Some(caller), Some(scope)) = (&caller, route.access.scope())
         && !caller.scopes.permits(scope)
     {
-        return Err(ApiError::NotPermitted(Denied::Scope(scope)));
+        return Err(ApiError::NotPermitted(Denied::Scope { needed: scope, has: caller.scopes }));
     }
     let turn = match &caller {
         Some(caller) => Some(state.limits.admit(caller, route.work(), access::attempt(&head.headers)).await?),

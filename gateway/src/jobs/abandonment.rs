@@ -13,6 +13,8 @@ use infera_types::time::Timestamp;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::access::{Limits, Used};
+
 /// The pauses between tries to cancel a job whose commit may still come through, and how long it is tried.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -43,6 +45,8 @@ pub(crate) struct SameRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct Canceller {
     intake: Arc<dyn JobIntake>,
+    /// The limits, whose reserved tokens the ends settle.
+    limits: Arc<Limits>,
     /// How long a job waits for its client to come back.
     kept_for: Duration,
     left: Arc<Mutex<HashMap<SameRequest, Vec<JobId>>>>,
@@ -73,10 +77,10 @@ pub(crate) struct CancelGuard {
 
 impl Canceller {
     /// Makes a canceller without tasks. A job waits for `kept_for` for its client to come back.
-    pub(crate) fn new(intake: Arc<dyn JobIntake>, kept_for: Duration) -> Self {
+    pub(crate) fn new(intake: Arc<dyn JobIntake>, limits: Arc<Limits>, kept_for: Duration) -> Self {
         let (left, waiting, closing) = (Arc::default(), Arc::default(), Shutdown::new());
         let (taken_over, tasks) = (Arc::default(), TaskTracker::new());
-        Self { intake, kept_for, left, waiting, taken_over, closing, tasks }
+        Self { intake, limits, kept_for, left, waiting, taken_over, closing, tasks }
     }
 
     /// Returns a guard that gives up the account's jobs, those of one request, if it is dropped before their end is known. Without a
@@ -168,7 +172,7 @@ impl Canceller {
     /// found at the first try; it may appear as late as a server lets a commit hang. If it never appears, nothing
     /// happens.
     pub(crate) fn cancel(&self, account: AccountId, mut jobs: Vec<JobId>) {
-        let intake = Arc::clone(&self.intake);
+        let (intake, limits) = (Arc::clone(&self.intake), Arc::clone(&self.limits));
         self.tasks.spawn(async move {
             let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
             while begun.elapsed() < LASTS {
@@ -176,7 +180,10 @@ impl Canceller {
                 for job in jobs {
                     match intake.cancel(&account, job, Timestamp::now()).await {
                         Ok(Cancelled::Unknown) => left.push(job),
-                        Ok(_) => tracing::debug!(%job, "job cancelled: no client waits for it any more"),
+                        Ok(Cancelled::Now(end) | Cancelled::Before(end)) => {
+                            limits.settle(job, Used::of(&end));
+                            tracing::debug!(%job, "job cancelled: no client waits for it any more");
+                        }
                         Err(error) => {
                             tracing::warn!(%job, %error, "a job that no client waits for can't be cancelled yet; trying \
                                                           again");

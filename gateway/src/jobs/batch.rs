@@ -1,5 +1,5 @@
 //! Accepts several jobs together: all of them in one commit, or none. What refuses a single job refuses the batch, and
-//! every job that could never be answered is named. A job whose idempotency key was used before is the earlier one, also if none
+//! every job that could never be answered is named, with the error that it would get alone. A job whose idempotency key was used before is the earlier one, also if none
 //! could be made of it now.
 
 use std::collections::HashMap;
@@ -24,9 +24,9 @@ use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::group_refusal::GroupRefusal;
+use crate::api::jobs_refusals::JobsRefusals;
 use crate::api::objects;
 use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
-use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
 use crate::memory::Reservation;
 
 /// One job of a batch, which passed every check of its form.
@@ -138,7 +138,7 @@ enum Planned {
 /// Finds out what each job of a batch comes to. A batch with jobs that the network could never answer, or only for more than the client
 /// takes, is refused, and all of them are named; so is one with a job for a group that there is not.
 async fn plan(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<Vec<Planned>, ApiError> {
-    let (mut mistakes, mut lacks_group) = (Mistakes::default(), false);
+    let mut refused = JobsRefusals::default();
     let mut pools = HashMap::<String, Option<NodePool>>::new();
     let mut planned = Vec::with_capacity(batch.jobs.len());
     for (index, BatchJob { ask, idempotency, .. }) in batch.jobs.iter().enumerate() {
@@ -158,20 +158,14 @@ async fn plan(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<Vec<Planned>, 
             planned.push(Planned::New(pool.clone()));
             continue;
         }
-        let mut add = |member, error: &ApiError| {
-            let location = [Step::name("jobs"), Step::Index(index), Step::name(member)];
-            mistakes.add(&location, Flaw::new(error.code(), error.message()), &Json::Null);
-        };
         match (earlier(jobs, &batch.caller.account, idempotency.as_ref()).await, refusal) {
             (Ok(Some(job)), _) => planned.push(Planned::Earlier(job)),
-            (Err(error @ ApiError::KeyReused), _) => add("idempotency_key", &error),
+            (Err(error @ ApiError::KeyReused), _) | (Ok(None), Some(error)) => refused.add(index, error),
             (Err(error), _) => return Err(error),
-            (Ok(None), Some(error)) => add(member(&error), &error),
-            (Ok(None), None) => lacks_group = true,
+            (Ok(None), None) => refused.add(index, ApiError::Group(GroupRefusal::Unknown)),
         }
     }
-    let planned = mistakes.none_or(planned).map_err(Unfit::from)?;
-    if lacks_group { Err(ApiError::Group(GroupRefusal::Unknown)) } else { Ok(planned) }
+    refused.none_or(planned)
 }
 
 /// Returns the reason why no job can be made of a request, whatever room there is; none if one can.
@@ -180,16 +174,6 @@ fn refusal(jobs: &Jobs, (ask, pool): (&ChatRequest, Option<&NodePool>), now: Ins
     match jobs.catalogue.model(model) {
         None => Some(ApiError::ModelUnknown(model.to_owned())),
         Some(_) => unanswerable(jobs, ask, pool, now).or_else(|| too_dear(jobs, ask)),
-    }
-}
-
-/// Returns the member of a job that a refusal is about.
-fn member(refusal: &ApiError) -> &'static str {
-    match refusal {
-        ApiError::ContextExceeded { .. } => "messages",
-        ApiError::PriceAboveMax { .. } => "max_price",
-        ApiError::UnsupportedByModel { parameters, .. } => parameters.first().copied().unwrap_or("model"),
-        _ => "model",
     }
 }
 
@@ -229,13 +213,12 @@ async fn stored(
     match accepted {
         BatchAccepted::Stored(outcomes) => Ok(outcomes),
         BatchAccepted::KeysReused(reused) => {
-            let mut mistakes = Mistakes::default();
+            let mut refused = JobsRefusals::default();
             for place in reused.into_iter().filter_map(|index| places.get(index).copied()) {
-                let location = [Step::name("jobs"), Step::Index(place), Step::name("idempotency_key")];
-                let flaw = Flaw::new(ApiError::KeyReused.code(), ApiError::KeyReused.message());
-                mistakes.add(&location, flaw, &Json::Null);
+                refused.add(place, ApiError::KeyReused);
             }
-            Err(Unfit::from(mistakes).into())
+            // The ledger named at least one.
+            refused.none_or(()).and(Err(ApiError::KeyReused))
         }
         BatchAccepted::NoPlace { fitting, refusal } => {
             let fitting = choices.iter().take(fitting + 1).filter(|choice| choice.index == 0).count();

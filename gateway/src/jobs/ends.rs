@@ -22,7 +22,7 @@ impl Waits {
         ids.iter().map(|id| jobs.waiters.begin(*id)).collect::<Option<_>>().map(Self)
     }
 
-    /// Waits until all have ended or one has failed. What it returns is one end for each, or the failure.
+    /// Waits until all have ended or one has failed. What it returns is one end for each, or the failure alone.
     async fn ends(&mut self) -> Result<Vec<Settlement>, ApiError> {
         let mut waiting: FuturesUnordered<_> = self.0.iter_mut().map(Wait::end).collect();
         let mut ends = Vec::new();
@@ -53,13 +53,14 @@ impl Waits {
         timeout: Duration,
     ) -> Result<Vec<Settlement>, ApiError> {
         let error = tokio::select! {
-            ends = self.ends() => return Ok(with_cause(jobs, ids, ends?).await),
+            ends = self.ends() => return Ok(with_others(jobs, ids, ends?).await),
             () = tokio::time::sleep(timeout) => ApiError::Timeout,
             () = jobs.answer_now.cancelled() => ApiError::Draining,
         };
         // A completion may be lost, and a client whose time is over can't wait for the next poll.
         match jobs.reader.settlements(ids).await {
-            Ok(ended) => all_or_failure(ended, ids.len()).ok_or(error),
+            Ok(ended) if ended.len() == ids.len() || ended.iter().any(is_failure) => Ok(ended),
+            Ok(_) => Err(error),
             Err(ledger_error) => {
                 tracing::warn!(job = ?ids.first(), error = %ledger_error, "a job's end could not be looked up before giving up on it");
                 Err(match ApiError::of_job_record(&ledger_error) {
@@ -71,19 +72,17 @@ impl Waits {
     }
 }
 
-/// Returns all ends that are known in place of a single cancellation: a job is cancelled too where another answer of its request failed,
-/// and if that one's completion was lost, this is heard of first.
-async fn with_cause(jobs: &Jobs, ids: &[JobId], ends: Vec<Settlement>) -> Vec<Settlement> {
-    let is_called_off =
-        ids.len() > 1 && matches!(&ends[..], [only] if matches!(only.end, End::Cancelled { .. }));
-    if !is_called_off {
+/// Returns all ends that are known in place of a single failure, which ends the other jobs of its request too. It may be a
+/// cancellation of which another answer is the cause, whose completion was lost; and answers that came before it count.
+async fn with_others(jobs: &Jobs, ids: &[JobId], ends: Vec<Settlement>) -> Vec<Settlement> {
+    if ends.len() == ids.len() {
         return ends;
     }
     match jobs.reader.settlements(ids).await {
         Ok(all) if !all.is_empty() => all,
         Ok(_) => ends,
         Err(error) => {
-            tracing::warn!(job = ?ids.first(), %error, "why a request was called off could not be looked up");
+            tracing::warn!(job = ?ids.first(), %error, "the other ends of a request that failed could not be looked up");
             ends
         }
     }
@@ -91,15 +90,6 @@ async fn with_cause(jobs: &Jobs, ids: &[JobId], ends: Vec<Settlement>) -> Vec<Se
 
 fn is_failure(settlement: &Settlement) -> bool {
     !matches!(settlement.end, End::Succeeded { .. })
-}
-
-/// Returns all ends if there are as many, or else the failure among them.
-fn all_or_failure(mut ended: Vec<Settlement>, count: usize) -> Option<Vec<Settlement>> {
-    if ended.len() == count {
-        return Some(ended);
-    }
-    let failed = ended.iter().position(is_failure)?;
-    Some(vec![ended.swap_remove(failed)])
 }
 
 /// Returns whether a request has ended: all of its jobs have, or one has failed.

@@ -13,7 +13,7 @@ use crate::access::{ApiKey, KeyCache};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
-use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
+use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check_closed};
 use crate::mail::{MailCode, Post};
 
 pub(crate) use described::{ADDRESS, PAGE, PROVE, RECOVER, RECOVER_KEY, SHOW};
@@ -112,7 +112,7 @@ pub(crate) async fn prove(post: Option<&Post>, cache: &KeyCache, call: &Call) ->
         text.as_deref().and_then(MailCode::parse)
     } else {
         let body = call.json()?;
-        let [code] = check(&body, CODE).map_err(Unfit::from)?.into_fields();
+        let [code] = check_closed(&body, CODE).map_err(Unfit::from)?.into_fields();
         Some(parsed(code, &body)?)
     };
     let post = post.ok_or(ApiError::NoMail)?;
@@ -121,7 +121,7 @@ pub(crate) async fn prove(post: Option<&Post>, cache: &KeyCache, call: &Call) ->
         None => None,
     };
     if let Some(account) = &proven {
-        cache.forget(|caller| caller.account == *account);
+        cache.forget(|_, whose| *whose == *account);
     }
     match (proven, is_form) {
         (Some(_), true) => Ok(pages::proven()),
@@ -139,7 +139,7 @@ pub(crate) async fn prove(post: Option<&Post>, cache: &KeyCache, call: &Call) ->
 /// As [`prove`].
 pub(crate) async fn recover(post: Option<&Post>, cache: &KeyCache, call: &Call) -> Result<Reply, Failure> {
     let body = call.json()?;
-    let [code, others] = check(&body, CODE_FOR_A_KEY).map_err(Unfit::from)?.into_fields();
+    let [code, others] = check_closed(&body, CODE_FOR_A_KEY).map_err(Unfit::from)?.into_fields();
     let code = parsed(code, &body)?;
     let revokes_others = match others {
         Checked::Text(word) if word == "revoke" => true,
@@ -158,7 +158,7 @@ pub(crate) async fn recover(post: Option<&Post>, cache: &KeyCache, call: &Call) 
     let what_for = CodeUse::Recovery(row.clone());
     let account = post.redeem(&code, &what_for).await.map_err(failed)?.ok_or(ApiError::CodeNotValid)?;
     if revokes_others {
-        cache.forget(|caller| caller.account == account);
+        cache.forget(|_, whose| *whose == account);
     }
     tracing::info!(%account, key = %row.id, revokes_others, "a lost key was replaced by mail");
     Ok(Reply::json(&json!({
@@ -178,7 +178,7 @@ fn asked(message: &str) -> Result<Reply, Failure> {
 
 /// Reads the address in a body.
 fn email(call: &Call) -> Result<String, Unfit> {
-    let [email] = check(&call.json()?, EMAIL)?.into_fields();
+    let [email] = check_closed(&call.json()?, EMAIL)?.into_fields();
     Ok(email.into_text().to_ascii_lowercase())
 }
 

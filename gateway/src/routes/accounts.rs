@@ -70,7 +70,7 @@ pub(crate) async fn block(
     if !book.block_account(&account, since).await.map_err(failed)? {
         return Err(ApiError::NotFound.into());
     }
-    cache.forget(|caller| caller.account == account);
+    cache.forget(|_, whose| *whose == account);
     let object = json!({ "id": account, "object": "account", "blocked": since.map(Timestamp::as_secs) });
     Ok(Reply::json(&object)?)
 }

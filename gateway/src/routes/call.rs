@@ -9,6 +9,7 @@ use hyper::http::request::Parts;
 
 use crate::access::Caller;
 use crate::api::error::ApiError;
+use crate::api::unauthorized::Unauthorized;
 use crate::fastapi::{self, Json, Unfit};
 use crate::memory::Reservation;
 
@@ -40,7 +41,7 @@ impl Call {
     /// # Errors
     /// [`ApiError::Unauthorized`] on a public path, where callers aren't identified.
     pub(crate) fn caller(&self) -> Result<Arc<Caller>, ApiError> {
-        self.caller.clone().ok_or(ApiError::Unauthorized)
+        self.caller.clone().ok_or(ApiError::Unauthorized(Unauthorized::Missing))
     }
 
     /// Reads a short body as JSON.

@@ -1,4 +1,4 @@
-//! Reserves the tokens that a conversation may take, before it becomes a job.
+//! Reserves the tokens that a conversation may take, before it becomes a job, and settles them by what became of it.
 
 use std::sync::Arc;
 
@@ -10,27 +10,26 @@ use crate::access::{Attempt, Caller, Limits, Reserved, Used, Wanted};
 use crate::api::chat_request::ChatRequest;
 use crate::api::failure::Failure;
 use crate::jobs::Jobs;
-use crate::jobs::accept::Outcome;
-use crate::jobs::ends::has_ended;
+use crate::jobs::accept::{Outcome, Receipt};
 use crate::jobs::following::Followed;
 use crate::jobs::prompt::prompt_tokens;
 
-/// Reserves the tokens of a caller's request: an estimate of its prompt, and the longest answers that it may get.
+/// Reserves the tokens of a caller's request, which is to become the jobs of these ids: an estimate of its prompt, and the longest
+/// answers that it may get.
 ///
 /// # Errors
 /// The client ran into its limit.
 pub(super) fn reserve(
     limits: &Arc<Limits>,
     jobs: &Jobs,
-    (caller, ask): (&Arc<Caller>, &ChatRequest),
+    (caller, ask, ids): (&Arc<Caller>, &ChatRequest, &[JobId]),
     attempt: Attempt,
 ) -> Result<Reserved, Failure> {
     let request = &ask.request;
     let model = jobs.catalogue.model(request.model.as_str());
     let first = estimate(request, model.as_deref());
     let answer = model.map_or(request.max_tokens, |model| request.max_tokens.min(model.context_max));
-    let wanted = Wanted { first, further: answer.into(), choices: ask.choices };
-    Ok(limits.reserve(caller, wanted, attempt)?)
+    Ok(limits.reserve(caller, ids, Wanted { first, further: answer.into() }, attempt)?)
 }
 
 /// Returns an estimate of a request's tokens: its prompt's, and the longest answer's, within the model's context.
@@ -40,47 +39,49 @@ pub(super) fn estimate(request: &JobRequest, model: Option<&CatalogueEntry>) -> 
     model.map_or(whole, |model| whole.min(u64::from(model.context_max)))
 }
 
-/// Settles the tokens of a conversation that was answered or failed while its client waited. Where its job may still run, all
-/// of them count as used.
+/// Settles the tokens of a conversation that was answered or failed while its client waited.
 pub(super) fn settle(reserved: Reserved, outcome: &Result<Outcome, Failure>) {
     match outcome {
-        Ok(outcome) if outcome.replayed => reserved.used(0),
-        Ok(outcome) => reserved.used(used_by(&outcome.views)),
+        Ok(outcome) if outcome.replayed => reserved.give_back(),
+        Ok(outcome) => by_ends(reserved, &outcome.views),
         Err(failure) => until_ends(reserved, failure),
     }
 }
 
-/// Settles the tokens of a conversation whose client hung up, by the ends of its jobs; `jobs` are all of them in the order of the
-/// answers. One without an end was cancelled, which costs nothing.
-pub(super) fn settle_parted(reserved: Reserved, jobs: &[JobId], ends: &[Settlement]) {
-    let used = |end: &Settlement| Used::of(end).by_choice(jobs.first() != Some(&end.job_id));
-    reserved.used(ends.iter().map(used).sum());
+/// Settles the tokens of a conversation whose client hung up, by the ends of its jobs that are known.
+pub(super) fn settle_parted(reserved: Reserved, ends: &[Settlement]) {
+    reserved.settle(&ends.iter().map(|end| (end.job_id, Used::of(end))).collect::<Vec<_>>());
 }
 
-/// Returns the tokens that a request's answers used, the prompt once.
-fn used_by(views: &[JobView]) -> u64 {
-    let used = |view: &JobView| {
-        let used = view.settlement.as_ref().map(Used::of).unwrap_or_default();
-        used.by_choice(view.choice.index > 0)
-    };
-    views.iter().map(used).sum()
-}
-
-/// Holds the tokens until the ends of the jobs of a failure are known, or gives them back if there are none.
-fn until_ends(reserved: Reserved, failure: &Failure) {
-    match failure.job {
-        Some(job) => reserved.until_ends_of_request(job),
-        None => reserved.used(0),
-    }
-}
-
-/// Settles the tokens of a job that was followed for a while: by its end, or when that is known.
+/// Settles the tokens of a request whose jobs were followed for a while: by the ends that are known.
 pub(super) fn settle_followed(reserved: Reserved, followed: &Result<Followed, Failure>) {
     match followed {
-        Ok(followed) if followed.replayed => reserved.used(0),
-        Ok(followed) if has_ended(&followed.views) => reserved.used(used_by(&followed.views)),
-        Ok(followed) => reserved.until_ends_of_request(followed.job()),
+        Ok(followed) if followed.replayed => reserved.give_back(),
+        Ok(followed) => by_ends(reserved, &followed.views),
         Err(failure) => until_ends(reserved, failure),
+    }
+}
+
+/// Leaves the tokens of a request reserved whose jobs were accepted just now, and gives those of another one back.
+pub(super) fn settle_submitted(reserved: Reserved, submitted: &Result<Receipt, Failure>) {
+    match submitted {
+        Ok(receipt) if receipt.accepted_ms.is_some() => {}
+        // An earlier job has its tokens counted already.
+        Ok(_) => reserved.give_back(),
+        Err(failure) => until_ends(reserved, failure),
+    }
+}
+
+/// Settles by the jobs that have ended. Of a request that failed, those count that were answered before, as they do in the ledger.
+fn by_ends(reserved: Reserved, views: &[JobView]) {
+    let end = |view: &JobView| Some((view.id, Used::of(view.settlement.as_ref()?)));
+    reserved.settle(&views.iter().filter_map(end).collect::<Vec<_>>());
+}
+
+/// Leaves the tokens reserved if the failure concerns jobs of this request, which may still be answered, or else gives them back.
+fn until_ends(reserved: Reserved, failure: &Failure) {
+    if !failure.job.is_some_and(|job| reserved.is_for(job)) {
+        reserved.give_back();
     }
 }
 

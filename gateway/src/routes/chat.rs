@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::call::Call;
 use super::charging;
 use super::order::Conversations;
@@ -20,6 +22,7 @@ use crate::api::operation::{
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
 use crate::api::shapes::{CHAT_COMPLETION, JOB};
+use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
 use crate::jobs::{Jobs, Joins, accept};
 
 /// The errors of a request that waits for its job's end.
@@ -91,6 +94,19 @@ pub(crate) static OWN: Operation = Operation {
     errors: ERRORS,
 };
 
+/// Refuses more answers than a key can have in flight at all: no later try would be any better.
+fn check_choices(limits: &Limits, choices: u32) -> Result<(), Unfit> {
+    let Some(most) = limits.in_flight_most().filter(|most| choices > *most) else { return Ok(()) };
+    let message = format!(
+        "Input should be less than or equal to {most}: each answer that a client waits for counts as a request in flight, and a key \
+         may have {most} at once. Ask for fewer, or submit the request as a job"
+    );
+    let flaw = Flaw::new("less_than_equal", message).with(json!({ "le": most }));
+    let mut mistakes = Mistakes::default();
+    mistakes.add(&[Step::name("n")], flaw, &Json::Int(choices.into()));
+    Ok(mistakes.none_or(())?)
+}
+
 /// Answers a conversation that has one of these two forms.
 ///
 /// # Errors
@@ -105,9 +121,10 @@ pub(crate) async fn chat(
     let preferences = Preferences::read(&call.head.headers);
     let order = conversations.order(&mut call, form).await?;
     let attempt = access::attempt(&call.head.headers);
+    check_choices(limits, order.ask.choices)?;
     // Each answer is a request in flight.
     let turns = limits.admit_more(&order.caller, order.ask.choices.saturating_sub(1), attempt)?;
-    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask), attempt)?;
+    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask, &order.ids), attempt)?;
     if let Some(preferred) = Preferred::of(preferences) {
         let followed = follow(jobs, order, preferred).await;
         charging::settle_followed(reserved, &followed);

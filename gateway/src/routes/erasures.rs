@@ -22,7 +22,7 @@ use crate::api::operation::{
 use crate::api::query::Query;
 use crate::api::reply::Reply;
 use crate::api::shapes::{ACCOUNT_ERASURE, JOB_ERASURE};
-use crate::fastapi::{Field, Kind, Range, Unfit, check};
+use crate::fastapi::{Field, Kind, Range, Unfit, check_closed};
 
 /// What a body has to say, so that no request erases an account's data by mistake.
 const CONFIRMATION: &[&str] = &["erase all data"];
@@ -52,9 +52,10 @@ pub(crate) static ERASE_JOB: Operation = Operation {
     id: "eraseJobData",
     group: Group::Jobs,
     summary: "Erase a job's text",
-    about: "Erases the request, the answer and the metadata of a job that has ended, from the ledger and the archive; hashes, \
-            verdicts and usage stay. It can't be taken back. To erase twice changes nothing. A key with the scope `admin` may \
-            erase any account's job.",
+    about: "Orders the erasure of the request, the answer and the metadata of a job that has ended, from the ledger and the archive; \
+            hashes, verdicts and usage stay. It is carried out within seconds in the ledger and some minutes in the archive: with \
+            202 it is queued, and `GET` at the same path says how far it is. It can't be taken back. To erase twice changes \
+            nothing. A key with the scope `admin` may erase any account's job.",
     parameters: &[ID],
     body: None,
     reply: json_or_accepted(
@@ -82,10 +83,10 @@ pub(crate) static ERASE_ACCOUNT: Operation = Operation {
     id: "eraseAccountData",
     group: Group::Keys,
     summary: "Erase an account's data",
-    about: "Erases the text of all jobs that the account has had so far, as `DELETE /v1/jobs/{id}/data` does; of jobs that have not \
-            ended, when they end. Keys, usage and points stay. It can't be taken back. To ask twice changes nothing.",
+    about: "Orders the erasure of the text of all jobs that the account has had so far, as `DELETE /v1/jobs/{id}/data` does; of jobs \
+            that have not ended, when they end. With 202 it is queued, and `GET` at the same path says how far it is. Keys, usage and points stay. It can't be taken back. To ask twice changes nothing.",
     parameters: &[],
-    body: Some(body(Shape::Fields(CONFIRMED), r#"{"confirm": "erase all data"}"#)),
+    body: Some(body(Shape::Closed(CONFIRMED), r#"{"confirm": "erase all data"}"#)),
     reply: json_or_accepted(
         "Nothing is left of it.",
         Shape::Named(&ACCOUNT_ERASURE),
@@ -141,7 +142,7 @@ pub(crate) async fn show_account(orders: &dyn ErasureOrders, call: &Call) -> Res
 pub(crate) async fn erase_account(orders: &dyn ErasureOrders, call: &Call) -> Result<Reply, Failure> {
     let caller = call.caller()?;
     let json = call.json()?;
-    let [confirm, account] = check(&json, CONFIRMED).map_err(Unfit::from)?.into_fields();
+    let [confirm, account] = check_closed(&json, CONFIRMED).map_err(Unfit::from)?.into_fields();
     if !CONFIRMATION.contains(&confirm.into_text().as_str()) {
         return Err(keys::wrong(&json, "confirm", "Input should be 'erase all data'").into());
     }

@@ -136,7 +136,7 @@ pub(crate) async fn submit(
     let batch = match conversations.jobs(&mut call).await? {
         Asked::One(order) => {
             let preferred = Preferred::or_none(preferences);
-            let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask), attempt)?;
+            let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask, &order.ids), attempt)?;
             let followed = follow(jobs, *order, preferred).await;
             charging::settle_followed(reserved, &followed);
             return Ok(preferred.told(&followed?)?);
@@ -144,15 +144,24 @@ pub(crate) async fn submit(
         Asked::Many(batch) => batch,
     };
     let begun = Instant::now();
-    let reserve = |job: &BatchJob| charging::reserve(limits, jobs, (&batch.caller, &job.ask), attempt);
-    // Dropped again if one of them doesn't fit, or if the jobs aren't accepted.
-    let reserved = batch.jobs.iter().map(reserve).collect::<Result<Vec<_>, _>>()?;
-    let receipts = submit_all(jobs, batch).await?;
-    for (reserved, receipt) in reserved.into_iter().zip(&receipts) {
-        if receipt.is_new {
-            reserved.until_ends_of(&receipt.jobs);
+    let mut reserved = Vec::with_capacity(batch.jobs.len());
+    let mut reserve = |job: &BatchJob| {
+        charging::reserve(limits, jobs, (&batch.caller, &job.ask, &job.ids), attempt)
+            .map(|of_job| reserved.push(of_job))
+    };
+    let submitted = match batch.jobs.iter().try_for_each(&mut reserve) {
+        Ok(()) => submit_all(jobs, batch).await,
+        Err(failure) => Err(failure),
+    };
+    for (place, reserved) in reserved.into_iter().enumerate() {
+        // A job that was there before has its tokens counted already.
+        let is_new =
+            submitted.as_ref().is_ok_and(|receipts| receipts.get(place).is_some_and(|one| one.is_new));
+        if !is_new {
+            reserved.give_back();
         }
     }
+    let receipts = submitted?;
     let data: Vec<Value> = receipts
         .iter()
         .map(|receipt| {

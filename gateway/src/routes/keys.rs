@@ -21,7 +21,7 @@ use crate::api::failure::Failure;
 use crate::api::key_objects;
 use crate::api::query::Query;
 use crate::api::reply::Reply;
-use crate::fastapi::{Bound, Field, Kind, Range, Unfit, check};
+use crate::fastapi::{Bound, Field, Kind, Range, Unfit, check_closed};
 
 use asked::{Asked, CHANGED, KEY};
 pub(in crate::routes) use asked::{text, wrong};
@@ -145,7 +145,7 @@ pub(crate) async fn change(
     let Asked { name, scopes, privacy, spend_limit, .. } = asked;
     let change = KeyChange { name, scopes, expires_ms, privacy, spend_limit };
     let changed = book.change_key(&view.id, &change).await.map_err(failed)?.ok_or(ApiError::KeyEnded)?;
-    cache.forget(|caller| caller.id == changed.id);
+    cache.forget(|id, _| *id == changed.id);
     shown(book, &changed, now).await
 }
 
@@ -158,7 +158,7 @@ pub(crate) async fn end(book: &dyn KeyBook, cache: &KeyCache, call: &Call) -> Re
     let view = find(book, &caller, call).await?;
     permit(&caller, view.scopes, caller.expires_ms)?;
     let ended = book.end_key(&view.id, now).await.map_err(failed)?.ok_or(ApiError::NotFound)?;
-    cache.forget(|caller| caller.id == ended.id);
+    cache.forget(|id, _| *id == ended.id);
     shown(book, &ended, now).await
 }
 
@@ -189,7 +189,7 @@ pub(crate) async fn rotate(book: &dyn KeyBook, cache: &KeyCache, call: &Call) ->
         Rotated::NotValid => return Err(ApiError::KeyEnded.into()),
         Rotated::Full => return Err(ApiError::KeysFull(LIVE_MAX).into()),
     }
-    cache.forget(|caller| caller.id == rotation.id);
+    cache.forget(|id, _| *id == rotation.id);
     made(book, &rotation.successor.id, &secret, now).await
 }
 
@@ -205,7 +205,7 @@ pub(crate) async fn block(
 ) -> Result<Reply, Failure> {
     let (id, now) = (KeyId::new(call.id.as_str()), Timestamp::now());
     let view = book.block_key(&id, blocking.since(now)).await.map_err(failed)?.ok_or(ApiError::NotFound)?;
-    cache.forget(|caller| caller.id == view.id);
+    cache.forget(|id, _| *id == view.id);
     shown(book, &view, now).await
 }
 
@@ -277,7 +277,7 @@ fn overlap_s(call: &Call) -> Result<u64, Failure> {
         return Ok(OVERLAP_DEFAULT_S.unsigned_abs());
     }
     let body = call.json()?;
-    let [overlap] = check(&body, ROTATION).map_err(Unfit::from)?.into_fields();
+    let [overlap] = check_closed(&body, ROTATION).map_err(Unfit::from)?.into_fields();
     let seconds = overlap.integer().unwrap_or(OVERLAP_DEFAULT_S);
     if !(0..=OVERLAP_MAX_S).contains(&seconds) {
         let message = format!("Input should be between 0 and {OVERLAP_MAX_S} seconds");

@@ -15,7 +15,7 @@ use crate::api::group_objects;
 use crate::api::group_refusal::GroupRefusal;
 use crate::api::nodes_wanted::{self, NodesWanted, is_group_name};
 use crate::api::reply::Reply;
-use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
+use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check_closed};
 
 mod described;
 
@@ -156,7 +156,7 @@ pub(crate) async fn set_key(
     if !book.set_key_pool(&view.id, &pool).await.map_err(refused)? {
         return Err(ApiError::KeyEnded.into());
     }
-    cache.forget(|caller| caller.id == view.id);
+    cache.forget(|id, _| *id == view.id);
     Ok(Reply::json(&described(view.id.as_str(), &pool))?)
 }
 
@@ -174,7 +174,7 @@ fn described(id: &str, pool: &NodePool) -> Value {
 }
 
 fn wanted(call: &Call) -> Result<NodesWanted, Failure> {
-    let [words] = check(&call.json()?, NODES).map_err(Unfit::from)?.into_fields();
+    let [words] = check_closed(&call.json()?, NODES).map_err(Unfit::from)?.into_fields();
     match words {
         Checked::Text(words) => match NodesWanted::read(&words) {
             Some(wanted) => Ok(wanted),
@@ -189,7 +189,7 @@ fn wanted(call: &Call) -> Result<NodesWanted, Failure> {
 
 /// Reads the one field of a body.
 fn text(call: &Call, fields: &'static [Field], name: &'static str) -> Result<String, Failure> {
-    let [given] = check(&call.json()?, fields).map_err(Unfit::from)?.into_fields();
+    let [given] = check_closed(&call.json()?, fields).map_err(Unfit::from)?.into_fields();
     let given = given.into_text();
     if given.is_empty() || given.chars().count() > 255 || given.contains(char::is_control) {
         let message = "String should have 1 to 255 characters, none of them a control character";

@@ -29,6 +29,7 @@ use crate::api::operation::{
     Group, Operation, Parameter, Place, RequestBody, Shape, always, body, json as in_json, sometimes,
 };
 use crate::api::reply::Reply;
+use crate::api::unauthorized::Unauthorized;
 use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
 use crate::network::Catalogue;
 
@@ -88,7 +89,12 @@ pub(crate) static REGISTER: Operation = Operation {
     body: Some(NODE_BODY),
     reply: in_json("The node is registered.", REGISTERED),
     errors: &[
+        "missing_api_key",
         "invalid_api_key",
+        "key_revoked",
+        "key_expired",
+        "key_blocked",
+        "account_blocked",
         "nodes_not_admitted",
         "fleet_scope_required",
         "node_name_taken",
@@ -251,7 +257,9 @@ impl Nodes {
         let caller = caller_if_any(keys, &call.head.headers);
         match &self.door {
             Door::Closed => Err(refused(Refusal::NoAdmission)),
-            Door::OneProcess(_) => Ok(caller.await?.ok_or(ApiError::Unauthorized)?.account.clone()),
+            Door::OneProcess(_) => {
+                Ok(caller.await?.ok_or(ApiError::Unauthorized(Unauthorized::Missing))?.account.clone())
+            }
             Door::Open(admission) => {
                 let account = caller.await?.ok_or(refused(Refusal::NoFleet))?.account.clone();
                 let is_fleet = admission.book.is_fleet(&account).await.map_err(failed)?;

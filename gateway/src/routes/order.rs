@@ -15,6 +15,7 @@ use crate::access::{self, Attempt, Caller, JobShare};
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::jobs_refusals::JobsRefusals;
 use crate::api::jobs_request::{self, JobItem, JobsRequest};
 use crate::api::{preferences, recognition};
 use crate::config::Config;
@@ -126,9 +127,13 @@ impl Conversations {
         match &asked {
             Asked::One(order) => may_have(order.ask.tier, &order.caller)?,
             Asked::Many(batch) => {
-                for job in &batch.jobs {
-                    may_have(job.ask.tier, &batch.caller)?;
+                let mut refused = JobsRefusals::default();
+                for (place, job) in batch.jobs.iter().enumerate() {
+                    if let Err(error) = may_have(job.ask.tier, &batch.caller) {
+                        refused.add(place, error);
+                    }
                 }
+                refused.none_or(())?;
             }
         }
         Ok(asked)

@@ -176,10 +176,9 @@ impl Streaming {
                 return;
             }
             drop(turns);
-            let ids: Vec<JobId> = had.iter().map(|watched| watched.job).collect();
             let parting = Parting::begin(&jobs, account, had);
             drop(answering);
-            return charging::settle_parted(reserved, &ids, &parting.ends().await);
+            return charging::settle_parted(reserved, &parting.ends().await);
         };
         if let Some(earlier) = joined.as_mut().and_then(|joined| joined.try_recv().ok()) {
             is_replayed |= earlier.replayed;
@@ -189,7 +188,7 @@ impl Streaming {
         }
         if is_replayed {
             // The request that made the job holds its tokens.
-            reserved.used(0);
+            reserved.give_back();
         } else {
             charging::settle(reserved, &outcome);
         }

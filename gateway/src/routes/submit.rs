@@ -81,17 +81,15 @@ pub(crate) async fn submit(
     let preferences = Preferences::read(&call.head.headers);
     let order = conversations.order(&mut call, Form::Submit).await?;
     let attempt = access::attempt(&call.head.headers);
-    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask), attempt)?;
+    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask, &order.ids), attempt)?;
     if let Some(preferred) = Preferred::of(preferences) {
         let followed = follow(jobs, order, preferred).await;
         charging::settle_followed(reserved, &followed);
         return Ok(preferred.told(&followed?)?);
     }
-    let receipt = accept::submit(jobs, order).await?;
-    // An earlier job has its tokens counted already.
-    if receipt.accepted_ms.is_some() {
-        reserved.until_ends_of(&receipt.jobs);
-    }
+    let submitted = accept::submit(jobs, order).await;
+    charging::settle_submitted(reserved, &submitted);
+    let receipt = submitted?;
     let mut told = json!({ "job_id": receipt.job(), "status": receipt.status });
     if receipt.jobs.len() > 1 {
         told["job_ids"] = json!(receipt.jobs);

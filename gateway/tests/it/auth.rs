@@ -1,16 +1,18 @@
-//! Keys: every kind of wrong key gets the same answer, and a revoked key stops working within the cache's time.
+//! Keys: each kind of wrong key is told what is wrong, and a revoked key stops working within the cache's time.
 
 use std::time::Duration;
 
 use infera_gateway::Config;
 use infera_gateway::access::ApiKey;
-use infera_ledger::AccountBook;
+use infera_ledger::{AccountBook as _, KeyBook as _, KeyEnds as _, NewKey};
+use infera_types::ids::AccountId;
 use infera_types::time::Timestamp;
+use serde_json::json;
 
 use crate::support::rig::{Rig, new_key, unlimited};
 
 #[tokio::test]
-async fn every_wrong_key_gets_the_same_401() {
+async fn a_wrong_key_is_told_what_is_wrong_with_it_and_no_more() {
     let rig = Rig::start(unlimited()).await;
     let unknown = ApiKey::generate().expect("randomness").expose().to_owned();
     let mut typo = rig.key.clone();
@@ -19,34 +21,40 @@ async fn every_wrong_key_gets_the_same_401() {
     let bearer = |key: &str| format!("Bearer {key}");
     let (unknown_bearer, good_bearer) = (bearer(&unknown), bearer(&good));
     let (long, basic) = ("k".repeat(8_000), format!("Basic {good}"));
-    let table: [(&str, &[(&str, &str)]); 15] = [
-        ("missing", &[]),
-        ("empty", &[("api_key", "")]),
-        ("empty bearer", &[("Authorization", "Bearer ")]),
-        ("both empty", &[("Authorization", "Bearer "), ("api_key", "")]),
-        ("another scheme beside a good key", &[("Authorization", "Basic eDp5"), ("api_key", &good)]),
-        ("no scheme", &[("Authorization", &good)]),
-        ("other scheme", &[("Authorization", &basic)]),
-        ("unknown", &[("Authorization", &unknown_bearer)]),
-        ("bad checksum", &[("api_key", &typo)]),
-        ("other prefix", &[("api_key", "sk-abcdefghijklmnop")]),
-        ("very long", &[("api_key", &long)]),
-        ("twice", &[("api_key", &good), ("api_key", &good)]),
-        ("two that differ", &[("api_key", &good), ("Authorization", &unknown_bearer)]),
-        ("two bearers", &[("Authorization", &good_bearer), ("Authorization", &good_bearer)]),
-        ("not text", &[("api_key", "inf_é")]),
+    let (missing, scheme, several) =
+        ("no API key was sent", "should be 'Bearer <key>'", "Send one key, once");
+    let malformed = "is no API key of this network";
+    let table: [(&str, &[(&str, &str)], &str); 15] = [
+        ("missing", &[], missing),
+        ("empty", &[("api_key", "")], missing),
+        ("empty bearer", &[("Authorization", "Bearer ")], missing),
+        ("both empty", &[("Authorization", "Bearer "), ("api_key", "")], missing),
+        ("another scheme beside a good key", &[("Authorization", "Basic eDp5"), ("api_key", &good)], scheme),
+        ("no scheme", &[("Authorization", &good)], scheme),
+        ("other scheme", &[("Authorization", &basic)], scheme),
+        ("unknown", &[("Authorization", &unknown_bearer)], "never issued here"),
+        ("bad checksum", &[("api_key", &typo)], malformed),
+        ("other prefix", &[("api_key", "sk-abcdefghijklmnop")], malformed),
+        ("very long", &[("api_key", &long)], malformed),
+        ("twice", &[("api_key", &good), ("api_key", &good)], several),
+        ("two that differ", &[("api_key", &good), ("Authorization", &unknown_bearer)], several),
+        ("two bearers", &[("Authorization", &good_bearer), ("Authorization", &good_bearer)], several),
+        ("not text", &[("api_key", "inf_é")], "characters that no key has"),
     ];
-    for (path, expected) in [("/network_stats", "detail"), ("/v1/models", "error")] {
-        let mut bodies = Vec::new();
-        for (name, headers) in table {
+    for path in ["/network_stats", "/v1/models"] {
+        for (name, headers, words) in table {
             let reply = rig.send("GET", path, headers, b"").await;
-            assert_eq!(reply.status, 401, "{name}");
+            let code = if words == missing { "missing_api_key" } else { "invalid_api_key" };
+            assert_eq!((reply.status, reply.header("x-error-code")), (401, Some(code)), "{name}");
             assert_eq!(reply.header("www-authenticate"), Some("Bearer"), "{name}");
-            assert!(!reply.json()[expected].is_null(), "{name}");
-            bodies.push(reply.body);
+            let json = reply.json();
+            let said = if path == "/v1/models" { &json["error"]["message"] } else { &json["detail"] };
+            let said = said.as_str().unwrap_or_default();
+            assert!(said.contains(words), "{name}: {said}");
+            for (_, value) in headers.iter().filter(|(_, value)| value.len() > 10) {
+                assert!(!said.contains(&value[value.len() - 6..]), "what was sent isn't repeated: {said}");
+            }
         }
-        bodies.dedup();
-        assert_eq!(bodies.len(), 1, "one body for all");
         let in_query = format!("{path}?api_key={good}");
         assert_eq!(rig.send("GET", &in_query, &[], b"").await.status, 401, "in the query");
     }
@@ -55,6 +63,51 @@ async fn every_wrong_key_gets_the_same_401() {
             assert_eq!(rig.send("GET", path, &headers, b"").await.status, 200);
         }
     }
+}
+
+/// A key's holder learns why it opens nothing; a stranger can't hold one.
+#[tokio::test]
+async fn a_key_that_is_over_is_told_why() {
+    let rig = Rig::start(unlimited()).await;
+    let row = |key: &ApiKey, account: &AccountId| key.row(account.clone());
+    let (account, first) = new_key(&rig.ledger, "grace@example.com").await;
+    let (blocked_account, of_blocked) = new_key(&rig.ledger, "eve@example.com").await;
+    let [revoked, blocked, expired] = [(); 3].map(|()| ApiKey::generate().expect("randomness"));
+    let now = Timestamp::now();
+    for key in [&revoked, &blocked] {
+        rig.ledger.add_key(&row(key, &account), 9, now).await.expect("a ledger");
+    }
+    let over = NewKey { expires_ms: Some(now), ..row(&expired, &account) };
+    rig.ledger.add_key(&over, 9, now).await.expect("a ledger");
+    rig.ledger.revoke_key(revoked.hash(), now).await.expect("a ledger");
+    let keys = rig.ledger.keys(&account, 9).await.expect("a ledger");
+    let id = keys.iter().find(|view| view.hint == blocked.hint()).map(|view| view.id.clone()).expect("a key");
+    rig.ledger.block_key(&id, Some(now)).await.expect("a ledger");
+    rig.ledger.block_account(&blocked_account, Some(now)).await.expect("a ledger");
+    for (key, code, words) in [
+        (revoked.expose(), "key_revoked", "was revoked"),
+        (expired.expose(), "key_expired", "has expired"),
+        (blocked.expose(), "key_blocked", "blocked this API key"),
+        (of_blocked.as_str(), "account_blocked", "blocked the account"),
+    ] {
+        // Looked up, and remembered.
+        for _ in 0..2 {
+            let reply = rig.send("GET", "/v1/models", &[("api_key", key)], b"").await;
+            let error = reply.json()["error"].clone();
+            assert_eq!((reply.status, &error["code"]), (401, &json!(code)), "{error}");
+            assert!(error["message"].as_str().is_some_and(|said| said.contains(words)), "{error}");
+        }
+    }
+    // A key that permits something else is no wrong key.
+    let node = ApiKey::generate().expect("randomness");
+    let row = NewKey { scopes: "node".parse().expect("a scope"), ..row(&node, &account) };
+    rig.ledger.add_key(&row, 9, now).await.expect("a ledger");
+    let reply = rig.send("GET", "/v1/models", &[("api_key", node.expose())], b"").await;
+    let error = reply.json()["error"].clone();
+    assert_eq!((reply.status, &error["code"]), (403, &json!("insufficient_scope")));
+    let said = error["message"].as_str().expect("a message");
+    assert!(said.contains("needs the scope 'user', and this key has 'node' alone"), "{said}");
+    assert_eq!(rig.send("GET", "/v1/models", &[("api_key", &first)], b"").await.status, 200);
 }
 
 /// Programs that know both headers fill in one and send the other empty.

@@ -81,7 +81,11 @@ async fn what_is_left_out_of_a_reply_is_said() {
     });
     assert_eq!(detail[100], last);
     let error = rig.post("/v1/chat/completions", &body, &[]).await.json()["error"].clone();
-    assert_eq!(error["message"], "messages[0].role: Field required (and 149 more)");
+    let accepted = "accepted is 'system', 'developer', 'user' or 'assistant'";
+    assert_eq!(
+        error["message"],
+        json!(format!("messages[0].role: Field required; {accepted} (and 149 more)"))
+    );
 
     let body = json!({ "model": "é".repeat(50_000), "messages": vec![7; 9_000], "max_tokens": "x", "temperature": 0 });
     let detail = rig.post("/chat/completions", &body, &[]).await.json()["detail"].clone();
@@ -219,6 +223,10 @@ async fn routes_that_need_no_key_take_small_bodies_only() {
     ] {
         let reply = rig.send(method, path, &json_type, &large).await;
         assert_eq!(reply.status, 413, "{path}");
+        assert!(
+            reply.json()["detail"].to_string().contains("20000 bytes, and this path takes at most"),
+            "{path}"
+        );
         let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
         let reply = client::send_raw(rig.address, &in_chunks_of_one(&head, &large)).await.expect("an end");
         assert_eq!(reply.map(|reply| reply.status), Some(413), "{path} in chunks");
@@ -253,4 +261,43 @@ fn large_bodies_are_understood_beside_the_async_threads() {
         assert!(taken.await.expect("the thread ends").is_err());
         assert_eq!(waiting.await.status, 422);
     });
+}
+
+/// A client that sent too many jobs at once learns the bound, what it sent, and in how many requests they fit.
+#[tokio::test]
+async fn a_body_that_is_too_large_is_told_what_to_do() {
+    let rig = Rig::start(unlimited()).await;
+    let headers = [("api_key", rig.key.as_str()), ("Content-Type", "application/json")];
+    let large = vec![b' '; 1_200_000];
+    let jobs = rig.send("POST", "/v1/jobs", &headers, &large).await;
+    let error = jobs.json()["error"].clone();
+    assert_eq!((jobs.status, &error["code"]), (413, &json!("request_too_large")));
+    let said = error["message"].as_str().expect("a message");
+    for words in [
+        "The body has 1200000 bytes, and this path takes at most 524288.",
+        "Send the jobs in 3 requests or more.",
+        "up to 1000 jobs",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    // In chunks, its size isn't known.
+    let head = format!(
+        "POST /v1/jobs HTTP/1.1\r\nHost: a\r\nConnection: close\r\napi_key: {}\r\nContent-Type: application/json\r\n",
+        rig.key
+    );
+    let chunk = vec![b' '; 600_000];
+    let chunks = [
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", chunk.len()).as_bytes(),
+        &chunk,
+        b"\r\n0\r\n\r\n",
+    ]
+    .concat();
+    let reply = client::send_raw(rig.address, &chunks).await.expect("an end").expect("a reply");
+    let said = reply.json()["error"]["message"].as_str().expect("a message").to_owned();
+    assert!(reply.status == 413 && said.starts_with("The body has more than 524288 bytes"), "{said}");
+    for path in ["/v1/chat/completions", "/submit_job"] {
+        let reply = rig.send("POST", path, &headers, &large).await;
+        let said = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(reply.status == 413 && said.contains("Shorten the messages."), "{said}");
+    }
 }

@@ -281,8 +281,17 @@ async fn limits_count_each_answer() {
     // In flight.
     let rig = Rig::start(Config { in_flight_max: 3, turn_wait_ms: 0, ..unlimited() }).await;
     assert_eq!(rig.post("/v1/chat/completions", &of(chat(), 3), &[]).await.status, 200);
-    let refused = rig.post("/v1/chat/completions", &of(chat(), 5), &[]).await;
-    assert_eq!((refused.status, refused.header("x-error-code")), (429, Some("concurrency_limit_exceeded")));
+    for retry in ["0", "1"] {
+        let headers = [("x-stainless-retry-count", retry)];
+        for path in ["/v1/chat/completions", "/chat/completions"] {
+            let refused = rig.post(path, &of(chat(), 4), &headers).await;
+            // No later try would be any better.
+            assert_eq!((refused.header("x-error-code"), refused.wait_ms()), (Some("invalid_value"), None));
+            let said = String::from_utf8_lossy(&refused.body).into_owned();
+            assert!(said.contains("less than or equal to 3: each answer"), "{said}");
+            assert!(refused.status == if said.contains("\"param\":\"n\"") { 400 } else { 422 }, "{said}");
+        }
+    }
     assert_eq!(rig.post("/v1/chat/completions", &of(chat(), 3), &[]).await.status, 200, "turns come back");
     assert_eq!(rig.post("/submit_job", &of(job(), 5), &[]).await.status, 200, "no client waits for these");
     // Waiting.

@@ -294,3 +294,40 @@ async fn the_root_tells_browsers_and_programs_where_they_are() {
         }
     }
 }
+
+/// Where the document says that a body has no other members, others are refused by name; elsewhere they are ignored, as FastAPI and
+/// OpenAI do it.
+#[tokio::test]
+async fn other_members_are_refused_where_the_document_says_so() {
+    let rig = Rig::start(unlimited()).await;
+    let document = document(&rig).await;
+    let mut closed = Vec::new();
+    for with_body in bodies(&document) {
+        let WithBody { method, path, schema, example } = &with_body;
+        let mut body = example.clone();
+        body["surplus_member"] = json!(1);
+        let id = fresh_key(&rig).await;
+        let reply = with_body.send(&rig, &id, &body).await;
+        let is_named = reply.json()["error"]["param"] == "surplus_member";
+        let is_closed = schema["additionalProperties"] == json!(false);
+        assert_eq!(is_named, is_closed, "{method} {path}: {}", reply.json());
+        if is_closed {
+            assert_eq!((reply.status, reply.header("x-error-code")), (400, Some("invalid_value")), "{path}");
+            closed.push(path.clone());
+        }
+        check_status(&document, method, path, &reply);
+    }
+    let own: Vec<&str> =
+        closed.iter().map(String::as_str).filter(|path| !path.starts_with("/v1/account")).collect();
+    for path in [
+        "/v1/keys",
+        "/v1/keys/{id}",
+        "/v1/keys/{id}/rotate",
+        "/v1/keys/{id}/nodes",
+        "/v1/jobs",
+        "/v1/jobs/cancel",
+    ] {
+        assert!(own.contains(&path), "{path}: {own:?}");
+    }
+    assert!(own.iter().filter(|path| path.starts_with("/v1/node-groups")).count() >= 5, "{own:?}");
+}

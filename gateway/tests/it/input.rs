@@ -207,3 +207,64 @@ async fn fields_that_are_ours_to_set_are_ignored() {
     let path = format!("/v1/jobs/{}", reply.json()["job_id"].as_str().unwrap_or_default());
     assert_eq!(rig.get(&path).await.json()["status"], "queued");
 }
+
+/// A wrong conversation is told where it is wrong and what is accepted there.
+#[tokio::test]
+async fn a_wrong_conversation_names_the_place_and_what_is_accepted() {
+    let rig = Rig::start(unlimited()).await;
+    let user = json!({ "role": "user", "content": "x" });
+    let (roles, content) = ("'system', 'developer', 'user' or 'assistant'", "a text, or a list of parts");
+    let parts =
+        |part: Value| json!([user, { "role": "user", "content": [{ "type": "text", "text": "x" }, part] }]);
+    for (messages, place, words, accepted) in [
+        (json!(null), "messages", "valid list", "a list of one message or more"),
+        (json!("Hello"), "messages", "valid list", "each an object with 'role' and 'content'"),
+        (json!([]), "messages", "at least 1 item", "a list of one message or more"),
+        (
+            json!([user, "Hello"]),
+            "messages[1]",
+            "valid dictionary",
+            "each an object with 'role' and 'content'",
+        ),
+        (json!([user, { "content": "x" }]), "messages[1].role", "Field required", roles),
+        (json!([user, { "role": null, "content": "x" }]), "messages[1].role", "valid string", roles),
+        (json!([{ "role": "bot", "content": "x" }]), "messages[0].role", "Input should be 'system'", roles),
+        (
+            json!([user, { "role": "tool", "content": "x", "tool_call_id": "1" }]),
+            "messages[1].role",
+            "Messages of the role 'tool' are not supported",
+            roles,
+        ),
+        (json!([user, { "role": "user" }]), "messages[1].content", "Field required", content),
+        (json!([{ "role": "user", "content": null }]), "messages[0].content", "valid string", content),
+        (json!([{ "role": "user", "content": 5 }]), "messages[0].content", "valid string", content),
+        (
+            parts(json!({ "type": "image_url", "image_url": { "url": "data:" } })),
+            "messages[1].content[1]",
+            "Parts of type 'image_url' are not supported",
+            content,
+        ),
+        (parts(json!({ "text": "x" })), "messages[1].content[1]", "should have a 'type'", content),
+        (parts(json!("x")), "messages[1].content[1]", "should be an object", content),
+        (parts(json!({ "type": "text" })), "messages[1].content[1].text", "Field required", content),
+        (
+            json!([user, { "role": "assistant", "content": null, "tool_calls": [{ "id": "1" }] }]),
+            "messages[1].tool_calls",
+            "'tool_calls' with this value is not supported",
+            "",
+        ),
+    ] {
+        let body = with(chat(), "messages", messages.clone());
+        for (path, place) in [("/v1/chat/completions", place.to_owned()), ("/v1/jobs", place.to_owned())] {
+            let reply = rig.post(path, &body, &[]).await;
+            let error = reply.json()["error"].clone();
+            assert_eq!((reply.status, &error["param"]), (400, &json!(place)), "{error}");
+            let said = error["message"].as_str().expect("a message");
+            assert!(said.starts_with(&format!("{place}: ")), "{said}");
+            let tells = accepted.is_empty()
+                || said.contains(&format!("accepted is {accepted}"))
+                || said.contains(accepted);
+            assert!(said.contains(words) && tells, "{messages}: {said}");
+        }
+    }
+}

@@ -31,10 +31,19 @@ fn with(mut body: Value, members: &Value) -> Value {
     body
 }
 
+/// Returns the members that a route knows: a job of `/v1/jobs` has no `max_output`, and may have no member that it doesn't know.
+fn of_route(path: &str, members: &Value) -> Value {
+    let mut members = members.clone();
+    if path == "/v1/jobs" {
+        members.as_object_mut().expect("members").shift_remove("max_output");
+    }
+    members
+}
+
 /// Sends the members on each route and expects a refusal that names this place, beginning with this field, and says these words.
 async fn is_refused(rig: &Rig, members: Value, place: &str, words: &str) {
     for (path, body) in routes() {
-        let reply = rig.post(path, &with(body, &members), &[]).await;
+        let reply = rig.post(path, &with(body, &of_route(path, &members)), &[]).await;
         let told = reply.json();
         let (named, said) = if path.starts_with("/v1/") {
             assert_eq!(
@@ -122,7 +131,8 @@ async fn an_answer_too_long_to_be_told_of_is_refused_with_the_longest_one() {
     rig.play(Play::Leave);
     for likeliest in [0, 5, 20] {
         let asking = |tokens: u64| json!({ "logprobs": true, "top_logprobs": likeliest, "max_tokens": tokens, "max_output": tokens });
-        let reply = rig.post("/v1/jobs", &with(chat(), &asking(8_192)), &[]).await.json();
+        let reply =
+            rig.post("/v1/jobs", &with(chat(), &of_route("/v1/jobs", &asking(8_192))), &[]).await.json();
         let said = reply["error"]["message"].as_str().expect("a message").to_owned();
         let most: u64 = said
             .split("less than or equal to ")
@@ -133,7 +143,7 @@ async fn an_answer_too_long_to_be_told_of_is_refused_with_the_longest_one() {
         is_refused(&rig, asking(most + 1), "max_tokens", &format!("equal to {most}: ")).await;
         for (path, body) in routes() {
             if path != "/chat/completions" && path != "/v1/chat/completions" {
-                let reply = rig.post(path, &with(body, &asking(most)), &[]).await;
+                let reply = rig.post(path, &with(body, &of_route(path, &asking(most))), &[]).await;
                 assert!(matches!(reply.status, 200 | 202), "{path} {most} {}", reply.json());
             }
         }
@@ -205,9 +215,22 @@ async fn knobs_are_kept_and_those_that_change_nothing_are_left_out() {
             none.clone(),
             None,
         ),
+        (
+            json!({
+                "user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "prompt_cache_retention": "24h", "verbosity": "low",
+                "parallel_tool_calls": true, "prediction": null, "reasoning_effort": "high",
+            }),
+            none.clone(),
+            None,
+        ),
         (json!({ "no_one_knows": [1], "cache_prompt": true }), none, None),
     ] {
-        for path in ["/v1/jobs", "/submit_job"] {
+        let paths: &[&str] = if members.get("cache_prompt").is_some() {
+            &["/submit_job"]
+        } else {
+            &["/v1/jobs", "/submit_job"]
+        };
+        for path in paths.iter().copied() {
             let body = if path == "/v1/jobs" { chat() } else { job() };
             let request = request_of(&rig, path, &with(body.clone(), &members)).await;
             assert_eq!((&request.knobs, request.top_logprobs), (&knobs, top_logprobs), "{path} {members}");

@@ -42,7 +42,7 @@ async fn accepted(rig: &Rig) -> u64 {
 }
 
 /// Counts are shared for a second; this waits until they are fresh.
-async fn accepted_now(rig: &Rig) -> u64 {
+pub(crate) async fn accepted_now(rig: &Rig) -> u64 {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     accepted(rig).await
 }
@@ -203,6 +203,13 @@ async fn a_batch_with_any_wrong_job_is_refused_as_a_whole_and_names_them() {
         let errors = reply.json()["errors"]["data"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["param"].as_str().unwrap_or_default().to_owned()).collect()
     };
+    let codes: BTreeSet<String> = reply.json()["errors"]["data"]
+        .as_array()
+        .expect("errors")
+        .iter()
+        .map(|error| error["code"].as_str().expect("a code").to_owned())
+        .collect();
+    assert_eq!(codes, ["invalid_value".to_owned()].into(), "as in the table of codes");
     let expected = [
         "jobs[1].messages",
         "jobs[2].temperature",
@@ -217,7 +224,7 @@ async fn a_batch_with_any_wrong_job_is_refused_as_a_whole_and_names_them() {
     unanswerable["jobs"][3]["model"] = json!("neither");
     let reply = rig.post("/v1/jobs", &unanswerable, &[]).await;
     let errors = reply.json()["errors"]["data"].clone();
-    assert_eq!(reply.status, 400, "{}", reply.json());
+    assert_eq!(reply.status, 404, "{}", reply.json());
     assert_eq!(params(&reply), ["jobs[1].model", "jobs[3].model"]);
     assert_eq!(
         (&errors[0]["code"], &errors[1]["code"]),
@@ -278,7 +285,11 @@ async fn jobs_are_idempotent_one_by_one() {
     let mut other = keyed(0..3);
     other["jobs"][1]["messages"][0]["content"] = json!("another question");
     let refused = rig.post("/v1/jobs", &other, &[]).await;
-    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("jobs[1].idempotency_key")));
+    let error = refused.json()["error"].clone();
+    assert_eq!(
+        (refused.status, &error["param"], &error["code"]),
+        (422, &json!("jobs[1].idempotency_key"), &json!("idempotency_key_reused"))
+    );
     // A key in the header stands for all jobs of the body that have none.
     let plain = rig.post("/v1/jobs", &batch(3), &[("Idempotency-Key", "all")]).await;
     let repeated = rig.post("/v1/jobs", &batch(3), &[("Idempotency-Key", "all")]).await;

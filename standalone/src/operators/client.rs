@@ -13,7 +13,7 @@ use infera_program::Failure;
 use infera_types::ids::JobId;
 use tokio::net::UnixStream;
 
-use super::wire::{LATER, LEDGER, ModelOrder, path, path_of_model};
+use super::wire::{LATER, LEDGER, MISTYPED, ModelOrder, path, path_of_model};
 use crate::data_folder::{noted_key_in, operators_in};
 use crate::ledger_orders::LedgerOrder;
 
@@ -115,7 +115,7 @@ async fn call(data: &Path, method: Method, path: String, body: Bytes) -> Result<
     let (status, text) = answered.map_err(|error| away(error.to_string()))?;
     match status {
         StatusCode::OK => Ok(text),
-        StatusCode::BAD_REQUEST => Err(AskError::Mistyped(text)),
+        MISTYPED => Err(AskError::Mistyped(text)),
         status => Err(AskError::Told { sentence: text, may_pass: LATER.contains(&status) }),
     }
 }
@@ -149,5 +149,40 @@ async fn send(
             Ok(()) => answer.await,
             Err(error) => Err(error.into()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// What the other end says reaches the person, and whether the command line is to blame: not for a request that the other end
+    /// can't read.
+    #[tokio::test]
+    async fn what_is_refused_is_told_in_the_other_ends_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = "INFERA_URL=http://127.0.0.1:1\nINFERA_API_KEY=inf_x\n";
+        std::fs::write(folder.path().join("local.env"), note).unwrap();
+        assert!(noted_key_in(folder.path()).is_some());
+        let listener = UnixListener::bind(operators_in(folder.path())).unwrap();
+        for (status, is_mistyped, may_pass) in
+            [("422", true, false), ("400", false, false), ("409", false, false), ("503", false, true)]
+        {
+            let answering = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 10\r\n\r\nwords: {status}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+            };
+            let (asked, ()) = tokio::join!(ask(folder.path(), JobId::new()), answering);
+            let error = asked.unwrap_err();
+            assert_eq!(matches!(error, AskError::Mistyped(_)), is_mistyped, "{status}: {error}");
+            assert_eq!(error.may_pass(), may_pass, "{status}");
+            assert!(error.to_string().starts_with("words: "), "{error}");
+        }
     }
 }

@@ -25,7 +25,9 @@ use infera_types::shutdown::Shutdown;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::wire::{ARCHIVE, Addition, LEDGER, MODELS, ModelOrder, NotDone, ORDER_MAX_BYTES, Ordered};
+use super::wire::{
+    ARCHIVE, Addition, LEDGER, MISTYPED, MODELS, ModelOrder, NotDone, ORDER_MAX_BYTES, Ordered,
+};
 use crate::ledger_orders::LedgerOrder;
 use crate::records::Records;
 
@@ -227,7 +229,7 @@ impl Desk {
 /// Returns the status from which the command tells whose fault a failure is.
 const fn status_of(failure: &Failure) -> StatusCode {
     match failure.code() {
-        SETTINGS => StatusCode::BAD_REQUEST,
+        SETTINGS => MISTYPED,
         REFUSED => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -23,6 +23,10 @@ pub(super) const ORDER_MAX_BYTES: usize = 256 * 1024;
 /// Answers of this status may be otherwise later without an operator's doing.
 pub(super) const LATER: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::SERVICE_UNAVAILABLE];
 
+/// Answers of this status say what is wrong with what the operator typed. A request that the other end can't read, because it is
+/// cut or of another version, has another one: there the command is at fault and not the operator.
+pub(super) const MISTYPED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
 /// The path of a job's record.
 pub(super) fn path(job: JobId) -> String {
     format!("{ARCHIVE}{job}")

@@ -1,8 +1,8 @@
 //! Checks that accounts' keys can be listed, changed, rotated, revoked and blocked.
 
 use infera_ledger::{
-    Added, KeyChange, KeyPrivacy, KeyView, NewKey, NewNode, NodeCheck, PrivacyChange, Rotated, Rotation,
-    Scope, Scopes,
+    Added, FoundKey, KeyChange, KeyEnd, KeyPrivacy, KeyView, NewKey, NewNode, NodeCheck, PrivacyChange,
+    Rotated, Rotation, Scope, Scopes,
 };
 use infera_types::ids::{AccountId, Digest, KeyId};
 
@@ -190,7 +190,17 @@ pub async fn blocked_keys_and_accounts_open_nothing(ledger: &Halves) {
     let admit = async || must(ledger.nodes.admit_node("n", Digest::of(b"secret"), at(9)).await);
     assert!(matches!(admit().await, NodeCheck::Admitted(_)));
 
+    let end = async |text: &[u8]| match must(ledger.keys.find_key(Digest::of(text)).await) {
+        Some(FoundKey::Ended(ended)) => {
+            assert_eq!((&ended.account, text == b"two"), (&mine, ended.id == fleet.id));
+            Some(ended.end)
+        }
+        Some(FoundKey::Valid(_)) | None => None,
+    };
+    assert_eq!(must(ledger.keys.find_key(Digest::of(b"unknown")).await), None);
+    assert_eq!((end(b"one").await, end(b"two").await), (None, None));
     let blocked = must(ledger.keys.block_key(&fleet.id, Some(at(2))).await);
+    assert_eq!((end(b"one").await, end(b"two").await), (None, Some(KeyEnd::Blocked)));
     assert_eq!(blocked.and_then(|key| key.blocked_ms), Some(at(2)));
     assert!(works(ledger, b"one").await && !works(ledger, b"two").await);
     must(ledger.keys.block_key(&fleet.id, None).await);
@@ -199,12 +209,19 @@ pub async fn blocked_keys_and_accounts_open_nothing(ledger: &Halves) {
 
     assert!(must(ledger.keys.block_account(&mine, Some(at(3))).await));
     assert!(!works(ledger, b"one").await && !works(ledger, b"two").await);
+    assert_eq!(end(b"one").await, Some(KeyEnd::AccountBlocked));
     assert!(!must(ledger.nodes.is_fleet(&mine).await));
     assert!(matches!(admit().await, NodeCheck::NoFleet(_)));
     assert_eq!(must(ledger.nodes.admitted(at(4)).await), []);
     assert!(must(ledger.keys.block_account(&mine, None).await));
     assert!(works(ledger, b"one").await && matches!(admit().await, NodeCheck::Admitted(_)));
     assert!(!must(ledger.keys.block_account(&AccountId::fresh(), None).await));
+    // What lasts longest is told.
+    must(ledger.keys.end_key(&fleet.id, at(5)).await);
+    for since in [Some(at(6)), None] {
+        must(ledger.keys.block_account(&mine, since).await);
+        assert_eq!(end(b"two").await, Some(KeyEnd::Revoked));
+    }
 }
 
 /// Answers are counted by day, key and model, once, and for their account alone.

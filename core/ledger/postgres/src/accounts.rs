@@ -9,7 +9,9 @@ use super::pool::Parameters;
 use super::values::{flag, get, millis, optional_time, privacy, small, word};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, ShareBook, SignedUp};
+use infera_ledger::{
+    AccountBook, EndedKey, FirstKey, FoundKey, KeyEnd, KeyRecord, LedgerError, NewKey, ShareBook, SignedUp,
+};
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
@@ -89,26 +91,37 @@ impl AccountBook for PostgresLedger {
     }
 
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
-        let row = self.pool.query_opt(KEY, &[&&hash.as_bytes()[..]]).await?;
-        let record = |row| {
-            Ok(KeyRecord {
-                account: AccountId::new(get::<String>(&row, 0)?),
-                hint: get(&row, 1)?,
-                id: KeyId::new(get::<String>(&row, 2)?),
-                scopes: scopes(get(&row, 3)?)?,
-                expires_ms: optional_time(&row, 4)?,
-                proven: get::<Option<i64>>(&row, 5)?.is_some(),
-                weight: small(&row, 6)?.max(1),
-                may_prioritise: flag(&row, 7)?,
-                privacy: privacy(&row, 8)?,
-            })
-        };
-        row.map(record).transpose()
+        Ok(self.found_key(hash).await?.and_then(FoundKey::valid))
     }
 
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
         self.pool.put(REVOKE_KEY, &[&&hash.as_bytes()[..], &millis(now)]).await?;
         Ok(())
+    }
+}
+
+impl PostgresLedger {
+    /// Returns a key by its hash, whatever its state.
+    pub(super) async fn found_key(&self, hash: Digest) -> Result<Option<FoundKey>, LedgerError> {
+        let Some(row) = self.pool.query_opt(KEY, &[&&hash.as_bytes()[..]]).await? else { return Ok(None) };
+        let (account, id) = (AccountId::new(get::<String>(&row, 0)?), KeyId::new(get::<String>(&row, 2)?));
+        let [is_revoked, is_blocked, is_account_blocked] =
+            [optional_time(&row, 10)?, optional_time(&row, 11)?, optional_time(&row, 12)?]
+                .map(|since| since.is_some());
+        if let Some(end) = KeyEnd::of(is_revoked, is_blocked, is_account_blocked) {
+            return Ok(Some(FoundKey::Ended(EndedKey { id, account, end })));
+        }
+        Ok(Some(FoundKey::Valid(KeyRecord {
+            account,
+            hint: get(&row, 1)?,
+            id,
+            scopes: scopes(get(&row, 3)?)?,
+            expires_ms: optional_time(&row, 4)?,
+            proven: get::<Option<i64>>(&row, 5)?.is_some(),
+            weight: small(&row, 6)?.max(1),
+            may_prioritise: flag(&row, 7)?,
+            privacy: privacy(&row, 8)?,
+        })))
     }
 }
 

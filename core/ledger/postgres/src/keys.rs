@@ -11,10 +11,10 @@ use infera_ledger::statements::{
 };
 use infera_ledger::stored::{retention, scopes, used_key};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Rotated,
-    Rotation, Scope, UsageRow,
+    AccountLook, Added, FoundKey, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange,
+    Rotated, Rotation, Scope, UsageRow,
 };
-use infera_types::ids::{AccountId, KeyId, ModelName};
+use infera_types::ids::{AccountId, Digest, KeyId, ModelName};
 use infera_types::time::Timestamp;
 
 /// Stores a key (`$1` to `$8`) in one statement, unless its account has `$9` valid keys. Callers at the same moment may
@@ -74,6 +74,10 @@ impl KeyEnds for PostgresLedger {
     ) -> Result<bool, LedgerError> {
         let rows = self.pool.put(BLOCK_ACCOUNT, &[&word(account.as_str())?, &since.map(millis)]).await?;
         Ok(!rows.is_empty())
+    }
+
+    async fn find_key(&self, hash: Digest) -> Result<Option<FoundKey>, LedgerError> {
+        self.found_key(hash).await
     }
 }
 

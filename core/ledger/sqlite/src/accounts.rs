@@ -9,7 +9,10 @@ use super::values::{Blob, Numbered as _, Word, millis, optional_time, privacy, s
 use infera_ledger::statements::mail::OPEN_ACCOUNT;
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes, ShareBook, SignedUp};
+use infera_ledger::{
+    AccountBook, EndedKey, FirstKey, FoundKey, KeyEnd, KeyRecord, LedgerError, NewKey, Scopes, ShareBook,
+    SignedUp,
+};
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
@@ -71,8 +74,23 @@ impl AccountBook for SqliteLedger {
     }
 
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
+        Ok(self.found_key(hash).await?.and_then(FoundKey::valid))
+    }
+
+    async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            connection.numbered(REVOKE_KEY)?.execute(params![hash.blob(), millis(now)])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl SqliteLedger {
+    /// Returns a key by its hash, whatever its state.
+    pub(super) async fn found_key(&self, hash: Digest) -> Result<Option<FoundKey>, LedgerError> {
         self.read(move |connection| {
-            let record = connection
+            let found = connection
                 .numbered(KEY)?
                 .query_row([hash.blob()], |row| {
                     let scopes: String = row.get(3)?;
@@ -87,20 +105,17 @@ impl AccountBook for SqliteLedger {
                         may_prioritise: row.get::<_, i64>(7)? != 0,
                         privacy: privacy(row, 8)?,
                     };
-                    Ok((record, scopes))
+                    let [is_revoked, is_blocked, is_account_blocked] =
+                        [optional_time(row, 10)?, optional_time(row, 11)?, optional_time(row, 12)?]
+                            .map(|since| since.is_some());
+                    Ok((record, scopes, KeyEnd::of(is_revoked, is_blocked, is_account_blocked)))
                 })
                 .optional()?;
-            Ok(record
-                .map(|(record, words)| Ok::<_, LedgerError>(KeyRecord { scopes: scopes(&words)?, ..record }))
-                .transpose()?)
-        })
-        .await
-    }
-
-    async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
-        self.write(move |connection| {
-            connection.numbered(REVOKE_KEY)?.execute(params![hash.blob(), millis(now)])?;
-            Ok(())
+            let Some((record, words, end)) = found else { return Ok(None) };
+            Ok(Some(match end {
+                Some(end) => FoundKey::Ended(EndedKey { id: record.id, account: record.account, end }),
+                None => FoundKey::Valid(KeyRecord { scopes: scopes(&words)?, ..record }),
+            }))
         })
         .await
     }

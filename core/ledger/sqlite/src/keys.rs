@@ -12,10 +12,10 @@ use infera_ledger::statements::{
 };
 use infera_ledger::stored::{retention, scopes, used_key, whole};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Rotated,
-    Rotation, Scope, Scopes, UsageRow,
+    AccountLook, Added, FoundKey, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange,
+    Rotated, Rotation, Scope, Scopes, UsageRow,
 };
-use infera_types::ids::{AccountId, KeyId, ModelName};
+use infera_types::ids::{AccountId, Digest, KeyId, ModelName};
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -43,6 +43,10 @@ impl KeyEnds for SqliteLedger {
             Ok(found.is_some())
         })
         .await
+    }
+
+    async fn find_key(&self, hash: Digest) -> Result<Option<FoundKey>, LedgerError> {
+        self.found_key(hash).await
     }
 }
 

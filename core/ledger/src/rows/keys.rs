@@ -167,6 +167,59 @@ pub struct KeyRecord {
     pub privacy: KeyPrivacy,
 }
 
+/// A key that is on record under its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundKey {
+    /// It is neither revoked nor blocked. It may have expired, which its record says.
+    Valid(KeyRecord),
+    /// It opens nothing.
+    Ended(EndedKey),
+}
+
+impl FoundKey {
+    /// Returns the record of a key that is neither revoked nor blocked.
+    #[must_use]
+    pub fn valid(self) -> Option<KeyRecord> {
+        if let Self::Valid(record) = self { Some(record) } else { None }
+    }
+}
+
+/// A key that is revoked or blocked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedKey {
+    /// Its public id.
+    pub id: KeyId,
+    /// The account that it belongs to.
+    pub account: AccountId,
+    /// Why it opens nothing.
+    pub end: KeyEnd,
+}
+
+/// Why a key on record opens nothing, whatever the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyEnd {
+    /// It is revoked, for good.
+    Revoked,
+    /// An operator blocks it.
+    Blocked,
+    /// An operator blocks its account.
+    AccountBlocked,
+}
+
+impl KeyEnd {
+    /// Returns why a key opens nothing that is revoked, blocked, or of a blocked account; none if it is none of these. What lasts
+    /// longest is told.
+    #[must_use]
+    pub const fn of(is_revoked: bool, is_blocked: bool, is_account_blocked: bool) -> Option<Self> {
+        match (is_revoked, is_blocked, is_account_blocked) {
+            (true, _, _) => Some(Self::Revoked),
+            (_, true, _) => Some(Self::Blocked),
+            (_, _, true) => Some(Self::AccountBlocked),
+            _ => None,
+        }
+    }
+}
+
 /// A key as its account and operators see it, whatever its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyView {

@@ -12,7 +12,9 @@ use super::*;
 use crate::api::denied::Denied;
 use crate::api::error::ApiError;
 use crate::api::group_refusal::GroupRefusal;
+use crate::api::too_large::{Holds, TooLarge};
 use crate::api::too_many_requests::Limit;
+use crate::api::unauthorized::Unauthorized;
 use crate::fastapi::{Flaw, Json, Mistakes, Unfit};
 
 /// Every limit.
@@ -38,7 +40,10 @@ fn errors() -> Vec<ApiError> {
         mistakes(Flaw::missing()),
         mistakes(Flaw::below(1)),
         ApiError::BadRequest("x"),
-        ApiError::Unauthorized,
+        ApiError::OfJobs {
+            first: Box::new(ApiError::KeyReused),
+            all: Mistakes::one(Flaw::missing(), &Json::Null),
+        },
         ApiError::NoPriority,
         ApiError::NotPermitted(Denied::OtherAccount),
         ApiError::KeysFull(1),
@@ -59,7 +64,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::UnsupportedByModel { model: text(), parameters: vec!["n"] },
         ApiError::HeadTooLarge,
         ApiError::SlowHead,
-        ApiError::TooLarge(1),
+        ApiError::TooLarge(TooLarge { max_bytes: 1, sent_bytes: None, holds: Holds::Jobs }),
         ApiError::Encoded,
         ApiError::SlowBody,
         ApiError::KeyReused,
@@ -90,6 +95,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::Group(GroupRefusal::NameTaken),
         ApiError::Group(GroupRefusal::Full("x")),
     ]);
+    all.extend(Unauthorized::ALL.map(ApiError::Unauthorized));
     all.extend(Refusal::ALL.iter().copied().map(ApiError::Node));
     all.extend(FailureReason::ALL.iter().map(|reason| ApiError::Failed(*reason, text())));
     let wait = Duration::from_secs(1);
@@ -103,7 +109,8 @@ fn is_listed_above(error: &ApiError) {
     match error {
         ApiError::Unfit(_)
         | ApiError::BadRequest(_)
-        | ApiError::Unauthorized
+        | ApiError::OfJobs { .. }
+        | ApiError::Unauthorized(_)
         | ApiError::NoPriority
         | ApiError::NotPermitted(_)
         | ApiError::KeysFull(_)

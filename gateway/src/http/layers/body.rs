@@ -66,7 +66,8 @@ pub(super) async fn read(
             ));
         }
         Stop::Broken => return Err(ApiError::BadRequest("The body is broken off or badly framed.")),
-        Stop::TooLarge => ApiError::TooLarge(bounds.max_bytes),
+        // A declared length was checked; the heads of bodies in chunks, or that gzip has packed, say none that counts.
+        Stop::TooLarge => limits::too_large(head, bounds.max_bytes, None),
         Stop::NoMemory => ApiError::Overloaded,
     };
     limits::discard(head, &mut body).await;

@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST};
 use hyper::http::request::Parts;
 
 use crate::api::error::ApiError;
+use crate::api::too_large::{Holds, TooLarge};
 use crate::config::Config;
 
 /// The largest size of all headers' names and values together, in bytes. hyper bounds its buffer instead, and may
@@ -73,6 +74,11 @@ pub(super) fn encoding(head: &Parts) -> Result<Encoding, ApiError> {
     }
 }
 
+/// Makes the error of a body of more than `max_bytes`, whose length is `sent_bytes` if that is known.
+pub(super) fn too_large(head: &Parts, max_bytes: usize, sent_bytes: Option<u64>) -> ApiError {
+    ApiError::TooLarge(TooLarge { max_bytes, sent_bytes, holds: Holds::at(head.uri.path()) })
+}
+
 /// Refuses a body whose declared length is larger than its route takes.
 ///
 /// # Errors
@@ -80,10 +86,10 @@ pub(super) fn encoding(head: &Parts) -> Result<Encoding, ApiError> {
 pub(super) fn check_length(head: &Parts, max_bytes: usize) -> Result<(), ApiError> {
     let declared =
         head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > max_bytes as u64) {
-        return Err(ApiError::TooLarge(max_bytes));
+    match declared.filter(|length| *length > max_bytes as u64) {
+        Some(length) => Err(too_large(head, max_bytes, Some(length))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Reads and discards what a refused client still sends, for a bounded time. Closing a connection with unread bytes

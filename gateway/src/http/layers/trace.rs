@@ -144,7 +144,7 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
         headers.push((HeaderName::from_static("retry-after-ms"), HeaderValue::from(milliseconds)));
     }
     match error {
-        ApiError::Unauthorized => headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        ApiError::Unauthorized(_) => headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
         ApiError::Encoded => {
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity")));
             headers.push((CONNECTION, HeaderValue::from_static("close")));

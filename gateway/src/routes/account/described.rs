@@ -57,7 +57,7 @@ pub(crate) static SHOW: Operation = Operation {
 
 /// `POST /v1/account/address`.
 pub(crate) static ADDRESS: Operation = Operation {
-    body: Some(body(Shape::Fields(EMAIL), r#"{"email": "ada@example.com"}"#)),
+    body: Some(body(Shape::Closed(EMAIL), r#"{"email": "ada@example.com"}"#)),
     reply: GoodReply { status: 202, ..in_json("The mail was asked for.", ASKED) },
     ..operation(
         "askForProof",
@@ -69,7 +69,7 @@ pub(crate) static ADDRESS: Operation = Operation {
 
 /// `POST /v1/account/proof`.
 pub(crate) static PROVE: Operation = Operation {
-    body: Some(body(Shape::Fields(CODE), r#"{"code": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#)),
+    body: Some(body(Shape::Closed(CODE), r#"{"code": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#)),
     reply: GoodReply {
         content: Content::JsonOrPage(Shape::Members(ACCOUNT)),
         ..in_json("The address is proven.", Shape::Any)
@@ -103,7 +103,7 @@ pub(crate) static PAGE: Operation = Operation {
 
 /// `POST /v1/account/recovery`.
 pub(crate) static RECOVER: Operation = Operation {
-    body: Some(body(Shape::Fields(EMAIL), r#"{"email": "ada@example.com"}"#)),
+    body: Some(body(Shape::Closed(EMAIL), r#"{"email": "ada@example.com"}"#)),
     reply: GoodReply { status: 202, ..in_json("The mail was asked for.", ASKED) },
     ..operation(
         "askForRecovery",
@@ -115,7 +115,7 @@ pub(crate) static RECOVER: Operation = Operation {
 /// `POST /v1/account/recovery/key`.
 pub(crate) static RECOVER_KEY: Operation = Operation {
     body: Some(body(
-        Shape::Fields(CODE_FOR_A_KEY),
+        Shape::Closed(CODE_FOR_A_KEY),
         r#"{"code": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "other_keys": "keep"}"#,
     )),
     reply: in_json(

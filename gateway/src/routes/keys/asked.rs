@@ -6,7 +6,7 @@ use infera_types::money::cost;
 use crate::api::amounts::LIMIT;
 use crate::api::failure::Failure;
 use crate::api::shapes::SCOPES;
-use crate::fastapi::{Bound, Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
+use crate::fastapi::{Bound, Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check_closed};
 use crate::routes::call::Call;
 
 /// The largest length of a name, in characters.
@@ -65,7 +65,7 @@ impl Asked {
     ) -> Result<Self, Failure> {
         let body = call.json()?;
         let [name, scopes, expires, store, retention, limit, account] =
-            check(&body, fields).map_err(Unfit::from)?.into_fields();
+            check_closed(&body, fields).map_err(Unfit::from)?.into_fields();
         let mut mistakes = Mistakes::default();
         let mut wrong = |field: &'static str, message: String| {
             let given = body.get(field).unwrap_or(&Json::Null);

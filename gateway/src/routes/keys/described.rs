@@ -39,7 +39,7 @@ const fn operation(id: &'static str, summary: &'static str, about: &'static str)
 /// `POST /v1/keys`.
 pub(crate) static CREATE: Operation = Operation {
     parameters: &[],
-    body: Some(body(Shape::Fields(KEY), r#"{"name": "laptop", "scopes": ["user"], "expires_in_s": 86400}"#)),
+    body: Some(body(Shape::Closed(KEY), r#"{"name": "laptop", "scopes": ["user"], "expires_in_s": 86400}"#)),
     errors: &["not_found", "too_many_keys"],
     ..operation(
         "createKey",
@@ -71,7 +71,7 @@ pub(crate) static SHOW: Operation = operation("retrieveKey", "Show a key", "Show
 
 /// `PATCH /v1/keys/{id}`.
 pub(crate) static CHANGE: Operation = Operation {
-    body: Some(body(Shape::Fields(CHANGED), r#"{"name": "old laptop"}"#)),
+    body: Some(body(Shape::Closed(CHANGED), r#"{"name": "old laptop"}"#)),
     errors: &["not_found", "key_not_valid"],
     ..operation(
         "changeKey",
@@ -87,7 +87,7 @@ pub(crate) static END: Operation =
 /// `POST /v1/keys/{id}/rotate`.
 pub(crate) static ROTATE: Operation = Operation {
     body: Some(RequestBody {
-        shape: Shape::Fields(ROTATION),
+        shape: Shape::Closed(ROTATION),
         example: r#"{"overlap_s": 600}"#,
         required: false,
     }),

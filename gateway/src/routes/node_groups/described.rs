@@ -63,7 +63,7 @@ const fn operation(id: &'static str, summary: &'static str, about: &'static str)
 /// `POST /v1/node-groups`.
 pub(crate) static CREATE: Operation = Operation {
     parameters: &[],
-    body: Some(body(Shape::Fields(NAME), r#"{"name": "lab"}"#)),
+    body: Some(body(Shape::Closed(NAME), r#"{"name": "lab"}"#)),
     errors: &["not_found", "node_group_name_taken", "node_group_full"],
     ..operation(
         "createNodeGroup",
@@ -103,7 +103,7 @@ pub(crate) static DELETE: Operation = operation(
 
 /// `POST /v1/node-groups/{id}/add_node`.
 pub(crate) static ADD: Operation = Operation {
-    body: Some(body(Shape::Fields(NODE), r#"{"node": "basement-1"}"#)),
+    body: Some(body(Shape::Closed(NODE), r#"{"node": "basement-1"}"#)),
     errors: &["node_group_not_found", "node_not_found", "node_group_full"],
     ..operation(
         "addGroupNode",
@@ -114,7 +114,7 @@ pub(crate) static ADD: Operation = Operation {
 
 /// `POST /v1/node-groups/{id}/remove_node`.
 pub(crate) static REMOVE: Operation = Operation {
-    body: Some(body(Shape::Fields(NODE), r#"{"node": "basement-1"}"#)),
+    body: Some(body(Shape::Closed(NODE), r#"{"node": "basement-1"}"#)),
     errors: &["node_group_not_found", "node_not_found"],
     ..operation(
         "removeGroupNode",
@@ -125,7 +125,7 @@ pub(crate) static REMOVE: Operation = Operation {
 
 /// `POST /v1/node-groups/{id}/allow_account`.
 pub(crate) static ALLOW: Operation = Operation {
-    body: Some(body(Shape::Fields(ACCOUNT), r#"{"account": "acct01993a5f2c7e7b6c9d1f0a2b3c4d5e6f"}"#)),
+    body: Some(body(Shape::Closed(ACCOUNT), r#"{"account": "acct01993a5f2c7e7b6c9d1f0a2b3c4d5e6f"}"#)),
     errors: &["node_group_not_found", "not_found", "node_group_full"],
     ..operation(
         "allowGroupAccount",
@@ -136,7 +136,7 @@ pub(crate) static ALLOW: Operation = Operation {
 
 /// `POST /v1/node-groups/{id}/disallow_account`.
 pub(crate) static DISALLOW: Operation = Operation {
-    body: Some(body(Shape::Fields(ACCOUNT), r#"{"account": "acct01993a5f2c7e7b6c9d1f0a2b3c4d5e6f"}"#)),
+    body: Some(body(Shape::Closed(ACCOUNT), r#"{"account": "acct01993a5f2c7e7b6c9d1f0a2b3c4d5e6f"}"#)),
     errors: &["node_group_not_found", "not_found"],
     ..operation(
         "disallowGroupAccount",
@@ -174,7 +174,7 @@ pub(crate) static KEY: Operation = Operation {
 
 /// `POST /v1/keys/{id}/nodes`.
 pub(crate) static SET_KEY: Operation = Operation {
-    body: Some(body(Shape::Fields(NODES), r#"{"nodes": "own"}"#)),
+    body: Some(body(Shape::Closed(NODES), r#"{"nodes": "own"}"#)),
     errors: &["not_found", "key_not_valid", "node_group_not_found"],
     ..Operation {
         group: Group::Keys,
