@@ -262,7 +262,8 @@ def drained_stream(promises, binary, data, port):
         network.end()
     rest = "".join(event.get("text", "") for event in events)
     whole = job.get("result", {}).get("choices", [{"message": {"content": None}}])[0]["message"]["content"]
-    promises.hold("the stream goes on at the next start, nothing twice and nothing lost", shown and shown + rest == whole, (shown, rest, job))
+    is_whole = shown and shown + rest == whole
+    promises.hold("the stream goes on at the next start, nothing twice and nothing lost", is_whole, (shown, rest, job))
     print(f"smoke: a stream went on after a drain: {len(shown)} of {len(shown + rest)} characters came before", flush=True)
 
 
