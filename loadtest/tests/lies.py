@@ -30,7 +30,7 @@ LIES = {
 }
 # Lies that only a connection can tell, and the sentences that they break.
 LIES_OF_CONNECTIONS = {
-    "no event stream": {"stream: text/event-stream, not to be stored"},
+    "no event stream": {"stream: text/event-stream, from no cache"},
     "cut within an event": {"stream: every event is JSON of a chunk's shape"},
     "closed": {"no reply is lost: ClientPayloadError"},
 }
