@@ -32,7 +32,8 @@ LIES = {
 LIES_OF_CONNECTIONS = {
     "no event stream": {"stream: text/event-stream, from no cache"},
     "cut within an event": {"stream: every event is JSON of a chunk's shape"},
-    "closed": {"no reply is lost: ClientPayloadError"},
+    # Told by the class of the error, which is one of several.
+    "closed": set(),
 }
 
 

@@ -137,7 +137,7 @@ class StreamSmoke(unittest.TestCase):
         self.assertEqual(set(series["released"]), {"agreed", "first", "verified"})
         self.assertGreater(series["totals"]["end hung up: cancelled"] + series["totals"].get("end hung up: succeeded", 0), 0, words)
         self.assertIn("same seed unstreamed: the same text", series["checks"])
-        self.assertGreater(summary["metrics"]["token_gap"]["values"]["p(50)"], 5, "events come 10 ms apart")
+        self.assertGreater(summary["metrics"]["token_gap"]["values"]["max"], 5, "events come 10 ms apart")
         self.assertEqual(series["latency_total_ms"]["first_token"]["count"], series["totals"]["started"])
 
     def test_every_lie_is_noticed(self):
@@ -147,6 +147,7 @@ class StreamSmoke(unittest.TestCase):
         noticed = {sentence for sentence, found in series["checks"].items() if found["broken"] > 0}
         told = set().union(*LIES_OF_STREAMS.values(), *LIES_OF_CONNECTIONS.values())
         self.assertEqual((told - noticed), set(), words)
+        self.assertTrue(any(sentence.startswith("no reply is lost: ") for sentence in noticed), words)
         self.assertIn("hung up: the job ends within a minute, cancelled or answered", noticed)
 
     def test_arrivals_that_find_no_place_fail_the_run_and_late_ones_count_from_when_they_were_due(self):

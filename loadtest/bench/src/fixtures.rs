@@ -29,9 +29,21 @@ pub const ANSWER_TOKENS_MAX: u32 = 64;
 /// Returns the same question as the body of a route; `length` is the name of the field for the answer's length.
 #[must_use]
 pub fn body(length: &str) -> String {
+    body_of(length, ANSWER_TOKENS_MAX as usize)
+}
+
+fn body_of(length: &str, tokens_max: usize) -> String {
     format!(
-        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{QUESTION}"}}],"{length}":{ANSWER_TOKENS_MAX},"temperature":0.7}}"#
+        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{QUESTION}"}}],"{length}":{tokens_max},"temperature":0.7}}"#
     )
+}
+
+/// Returns the same question as the body of a streamed chat of at most `tokens_max` tokens, with these words in `verification`.
+#[must_use]
+pub fn streamed_body(verification: &str, tokens_max: usize) -> String {
+    let plain = body_of("max_tokens", tokens_max);
+    let rest = plain.strip_prefix('{').unwrap_or_default();
+    format!(r#"{{"stream":true,"verification":{{{verification}}},{rest}"#)
 }
 
 /// Makes jobs of one account.

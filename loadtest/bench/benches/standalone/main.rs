@@ -11,20 +11,28 @@
 //! * **verifying** (d): jobs that are already in the ledger, from the first notice until all are settled by a
 //!   verifier and three nodes whose engine takes no time; and how many commits that took.
 //! * **footprint** (e): `infera up` as a newcomer starts it: from exec to ready, and its memory when idle.
+//! * **first-token** (f): the time to a stream's first token with three nodes, two of which must agree, over that with one node alone;
+//!   their engines take 100 ms for a prompt, a half more or less. Printed, without a limit, with the bundled model too.
+//! * **open-streams** (g): a thousand streams at once of five tokens a second each: the gaps between tokens over the time of one, and
+//!   memory a stream.
+//! * **unstreamed** (h): CPU time of a job that doesn't stream over that of another commit's program; only with `--base`.
 //!
 //! Every figure is the median of interleaved rounds, with the lowest and the highest beside it; a ratio is the median of
 //! the rounds' ratios. Clients run in this process and share the cores with what they measure.
 
 mod commits;
 mod decoding;
+mod first_token;
 mod footprint;
 mod heard;
 mod latency;
 mod machine;
 mod model;
+mod open_streams;
 mod settings;
 mod stage;
 mod submits;
+mod unstreamed;
 mod verifying;
 
 use clap::Parser as _;
@@ -36,12 +44,15 @@ use crate::settings::Settings;
 
 type Measure = fn(&Settings, &Runtime) -> Result<Section, Fault>;
 
-const SECTIONS: [(&str, Measure); 5] = [
+const SECTIONS: [(&str, Measure); 8] = [
     ("submits", submits::measure),
     ("latency", latency::measure),
     ("decoding", decoding::measure),
     ("verifying", verifying::measure),
     ("footprint", footprint::measure),
+    ("first-token", first_token::measure),
+    ("open-streams", open_streams::measure),
+    ("unstreamed", unstreamed::measure),
 ];
 
 fn main() -> Result<(), Fault> {
