@@ -26,7 +26,7 @@ test: setup ## everything that must hold: style, docs, arrows, units, properties
 lint: ## format, ruff, licences and bans of crates, clippy, docs
 	@bash infra/test.sh lint
 
-bench: build ## one table: throughput, latency, memory, each as a ratio to a limit measured in the same run
+bench: build ## one table: throughput, latency, memory, streams, each as a ratio to a limit measured in the same run; BASE=program
 	@bash infra/bench.sh
 
 bench-cluster: cluster-build ## the same for the cluster's programs on RabbitMQ, PostgreSQL and MinIO of its own

@@ -3,6 +3,7 @@ must notice. Streams are right, or each lies in its own way (lies.py).
 """
 
 import json
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,11 @@ class Gateway(ThreadingHTTPServer):
     def __exit__(self, *_):
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request, client_address):
+        """Prints no connection that a client closed, as those do who hang up."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
     def job(self, key=None):
         """Returns a job's id, and whether the key had it before."""

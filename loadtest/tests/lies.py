@@ -11,6 +11,7 @@ LIES = {
     "no JSON": {"stream: every event is JSON of a chunk's shape"},
     "another shape": {"stream: every event is JSON of a chunk's shape"},
     "another id": {"stream: chunks of the model asked for, under one id"},
+    "another model": {"stream: chunks of the model asked for, under one id"},
     "no role": {"stream: each answer begins with its role"},
     "text after the finish": {"stream: nothing follows an answer's end"},
     "a delta twice": {"same seed unstreamed: the same text"},
@@ -71,7 +72,8 @@ def events(job, ask, lie=""):
     def chunk(index, delta, finish_reason=None, **more):
         name = f"chatcmpl-{'0' * 32 if lie == 'another id' and delta.get('content') else job.removeprefix('job_')}"
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason, **more.pop("choice", {})}
-        return json.dumps({"id": name, "object": "chat.completion.chunk", "created": 1, "model": ask["model"], "choices": [choice],
+        return json.dumps({"id": name, "object": "chat.completion.chunk", "created": 1, "choices": [choice],
+                           "model": "another" if lie == "another model" else ask["model"],
                            **({"usage": None} if has_usage else {}), **more})
 
     told, finished = [], []

@@ -1,5 +1,6 @@
 """The parts of the load of streams that need no network: when arrivals are due, what is asked, events, checks, thresholds."""
 
+import math
 import tempfile
 import unittest
 from dataclasses import replace
@@ -10,6 +11,7 @@ from streams import checks, samples, scenarios, schedule
 from streams.asked import asked, unstreamed
 from streams.events import EventReader
 from streams.transcript import Transcript
+from tests.gateway import ALL_LIES
 from tests.lies import LIES, completion_of, events
 
 JOB = "job_" + "a" * 32
@@ -50,6 +52,11 @@ class Checks(unittest.TestCase):
         for lie, sentences in LIES.items():
             with self.subTest(lie):
                 self.assertEqual(broken(lie, everything())[0], sentences)
+
+    def test_each_kind_of_stream_meets_each_lie(self):
+        # The lengths of the turns in asked.py.
+        for turn in (2, 3, 4, 5, 7, 8, 10, 11):
+            self.assertEqual(math.gcd(len(ALL_LIES), turn), 1, turn)
 
     def test_ends(self):
         self.assertEqual(checks.end_of(broken("disputed", everything())[1]), "disputed")
