@@ -23,6 +23,9 @@ use infera_types::{
 pub const MODEL: &str = "infera-tiny";
 /// The question of all jobs here.
 pub const QUESTION: &str = "What is 47 + 38?";
+/// The least token of the stub's where pieces of text are counted: infera-tiny's tokens below may be parts of a character, which is shown
+/// with the next token.
+pub const WHOLE_TOKEN_MIN: TokenId = 263;
 /// The most tokens of an answer that is asked for; the stub's answers have 16.
 pub const ANSWER_TOKENS_MAX: u32 = 64;
 

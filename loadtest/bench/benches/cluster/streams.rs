@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use infera_bench::Fault;
 use infera_bench::crowd::crowd;
+use infera_bench::fixtures::WHOLE_TOKEN_MIN;
 use infera_bench::machine::{cpu_time, load as load_average, resident_mib};
 use infera_bench::measure::{as_f64, percentile_ms};
 use infera_bench::report::{Row, Section};
@@ -96,6 +97,7 @@ fn special(streams: usize, tokens: usize) -> Result<Special, Fault> {
         ("engine.stub.answer_tokens", tokens.to_string()),
         ("engine.stub.sequences_max", room.clone()),
         ("engine.stub.top_rows", "true".to_owned()),
+        ("engine.stub.token_min", WHOLE_TOKEN_MIN.to_string()),
         ("worker.slots", room),
     ];
     let gateway = vec![("gateway.offered_max", "0".to_owned())];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use infera_bench::Fault;
 use infera_bench::client::{Ask, Connection};
-use infera_bench::fixtures::streamed_body;
+use infera_bench::fixtures::{WHOLE_TOKEN_MIN, streamed_body};
 use infera_bench::measure::percentile_ms;
 use infera_bench::ours::Ours;
 use infera_bench::report::{Row, Section};
@@ -38,13 +38,16 @@ pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section,
     let (alone, agreed) = runtime.block_on(measure_stubs(settings))?;
     let mut rows = Vec::new();
     for (share, name, most) in RATIO_MAX {
-        let [alone, agreed] = [&alone, &agreed].map(|rounds| {
-            rounds.iter().map(|times| percentile_ms(&mut times.clone(), share)).collect::<Vec<_>>()
-        });
-        let ratios = agreed.iter().zip(&alone).map(|(agreed, alone)| agreed / alone).collect();
-        rows.push(Row::new(format!("{name}  one node alone, `first`"), "ms", alone));
-        rows.push(Row::new(format!("{name}  three nodes, `agreed`"), "ms", agreed));
-        rows.push(Row::new(format!("{name}  agreed over alone"), "", ratios).at_most(most));
+        let of =
+            |rounds: &Rounds| rounds.iter().map(|times| percentile_ms(&mut times.clone(), share)).collect();
+        rows.push(Row::new(format!("{name}  one node alone, `first`"), "ms", of(&alone)));
+        rows.push(Row::new(format!("{name}  three nodes, `agreed`"), "ms", of(&agreed)));
+        // Of all streams at once: the slowest hundredth of one round is a handful.
+        let [alone, agreed] = [&alone, &agreed].map(|rounds| percentile_ms(&mut rounds.concat(), share));
+        rows.push(
+            Row::new(format!("{name}  agreed over alone, of all rounds"), "", vec![agreed / alone])
+                .at_most(most),
+        );
     }
     let model = runtime.block_on(measure_model(settings))?;
     for (share, name, _) in RATIO_MAX {
@@ -97,6 +100,7 @@ fn stub(index: u64) -> StubConfig {
         spread: SPREAD,
         spread_seed: 1 + index,
         answer_tokens: ANSWER_TOKENS,
+        token_min: WHOLE_TOKEN_MIN,
         ..StubConfig::default()
     }
 }

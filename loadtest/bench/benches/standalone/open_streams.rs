@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use infera_bench::Fault;
 use infera_bench::crowd::crowd;
+use infera_bench::fixtures::WHOLE_TOKEN_MIN;
 use infera_bench::machine::resident_mib;
 use infera_bench::measure::{as_f64, percentile_ms};
 use infera_bench::ours::Ours;
@@ -31,6 +32,7 @@ async fn measure_crowd(settings: &Settings) -> Result<Section, Fault> {
         ("engine.stub.answer_tokens", tokens.to_string()),
         ("engine.stub.sequences_max", room.clone()),
         ("engine.stub.top_rows", "true".to_owned()),
+        ("engine.stub.token_min", WHOLE_TOKEN_MIN.to_string()),
         ("reference_token_us", micros),
         ("worker.slots", room.clone()),
         ("verifier.held_max", room),
