@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Has clients that people use with OpenAI's API stream from an `infera up`, unmodified: infra/clients.sh --binary PROGRAM
-# [--model smollm2|stub]. The packages of infra/requirements-clients.txt and infra/requirements-litellm.txt, and OpenAI's for Node, are installed
-# into .runtime/ (some 600 MB; Python 3.11 and Node 20), again whenever the lists change. Run by hand: that is too much for CI. The last line counts promises.
+# Has clients that people use with OpenAI's API stream from an `infera up`, unmodified:
+#
+#   infra/clients.sh --binary PROGRAM [--model smollm2|stub]
+#
+# The packages of infra/requirements-clients.txt and infra/requirements-litellm.txt, and OpenAI's for Node, are installed into .runtime/
+# (some 600 MB; they need Python 3.11 and Node 20), again whenever the lists change. Run by hand: that is too much for CI. The last line
+# counts promises; exits with 1 if one is broken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -25,6 +25,7 @@ mod publisher;
 mod queued;
 mod run;
 mod settings;
+mod store;
 mod streams;
 
 use clap::Parser as _;

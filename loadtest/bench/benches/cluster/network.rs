@@ -19,6 +19,7 @@ use tokio_postgres::Client;
 
 use crate::databases;
 use crate::settings::{Settings, told};
+use crate::store::Store;
 use infera_bench::client::Ask;
 use infera_bench::fixtures::{MODEL, body, streamed_body};
 use infera_bench::process::{Process, free_address, generous, run};
@@ -365,28 +366,6 @@ impl Network {
             self.broker.delete(&topology::jobs_in(&ModelName::new(MODEL), *lane).name).await?;
         }
         Ok(())
-    }
-}
-
-/// The object store, as `http://key:secret@address/bucket` names it.
-struct Store {
-    address: String,
-    bucket: String,
-    access_key_id: String,
-    secret_access_key: String,
-}
-
-impl Store {
-    fn told() -> Result<Self, Fault> {
-        let url = told("TEST_S3_URL")?;
-        let parts = || {
-            let (credentials, place) = url.strip_prefix("http://")?.split_once('@')?;
-            let ((id, secret), (address, bucket)) = (credentials.split_once(':')?, place.split_once('/')?);
-            Some([address, bucket, id, secret].map(str::to_owned))
-        };
-        let [address, bucket, access_key_id, secret_access_key] =
-            parts().ok_or("TEST_S3_URL is not of the form http://key:secret@host:port/bucket")?;
-        Ok(Self { address, bucket, access_key_id, secret_access_key })
     }
 }
 

@@ -117,7 +117,8 @@ fn memory_mib(network: &Network) -> Result<[f64; 2], Fault> {
 async fn look(settings: &Settings, network: &Network, span: Duration) -> Result<Read, Fault> {
     let broker = [settings.broker_pid];
     let frames = async || -> Result<[f64; 2], Fault> {
-        let sent = network.metric(BROKER_FLEETING, "kind=\"deltas\"").await?;
+        // Deltas are all that a verifier sends without a confirmation.
+        let sent = network.metric(BROKER_FLEETING, "outcome=\"handed_on\"").await?;
         Ok([network.metric(VERIFIER_FRAMES, "outcome=\"read\"").await?, sent])
     };
     let (begun, before, counted) = (Instant::now(), cpu_time(&broker), frames().await?);
