@@ -26,7 +26,7 @@ test: setup ## everything that must hold: style, docs, arrows, units, properties
 lint: ## format, ruff, licences and bans of crates, clippy, docs
 	@bash infra/test.sh lint
 
-bench: build ## one table: throughput, latency, memory, each as a ratio to a limit measured in the same run
+bench: build ## one table: throughput, latency, memory, streams, each as a ratio to a limit measured in the same run; BASE=program
 	@bash infra/bench.sh
 
 bench-cluster: cluster-build ## the same for the cluster's programs on RabbitMQ, PostgreSQL and MinIO of its own
@@ -44,7 +44,7 @@ kill: build ## 2,000 jobs, ten kill -9, and the independent checker over what is
 chaos: cluster-build ## SIZE=full|small: a cluster killed, frozen and cut off under load, and an independent checker
 	@bash infra/chaos.sh --size $(or $(SIZE),full)
 
-load: ## k6 against what is up: SCENARIO=smoke|average|stress|spike|soak|breakpoint, RATE, DURATION, TARGET
+load: ## load on what is up: SCENARIO=smoke|average|stress|spike|soak|breakpoint|stream-smoke|stream-average|stream-spike, RATE, DURATION, TARGET
 	@$(PYTHON) loadtest/run.py $(or $(SCENARIO),smoke)
 
 services: ## RabbitMQ (RABBIT=4.0|4.3|3.10|installed), PostgreSQL, MinIO on loopback: in containers, else private processes

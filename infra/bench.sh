@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Makes the table of `make bench`; loadtest/bench/benches/standalone/main.rs explains its rows.
 #
-#   infra/bench.sh         the whole table, in some ten minutes; keep the machine idle meanwhile
+#   infra/bench.sh         the whole table, in some half an hour, most of which are streams' first tokens; keep the machine idle
+#                          meanwhile
 #   infra/bench.sh quick   every row for a fraction of a second, to test the harness
+#   BASE=path infra/bench.sh full --only unstreamed
+#                          CPU time of jobs that don't stream beside that program's, a release build of another commit
 #
 # Writes to .runtime/bench/ only: the generated 135M model (once), a copy of the release build, scratch folders (removed
 # afterwards) and latest.json. Needs `make build` before it.
@@ -24,6 +27,10 @@ quick) arguments=(--quick) ;;
     ;;
 esac
 shift || true
+if [ -n "${BASE:-}" ]; then
+    [ -x "$BASE" ] || { echo "bench: BASE=$BASE is no program" >&2; exit 2; }
+    arguments+=(--base "$(realpath "$BASE")")
+fi
 
 [ -x "$infera" ] || { echo "bench: $infera is missing: run \`make build\`" >&2; exit 1; }
 mkdir -p "$bench"

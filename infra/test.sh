@@ -51,7 +51,7 @@ step "docs, warnings are errors" documentation
 
 if [ "${1:-all}" != lint ]; then
     step "tests" tests
-    step "load: its own parts, k6 against a gateway that lies" "${PYTHON:-python3}" -m unittest discover --quiet \
+    step "load: its own parts, k6 and streams against a gateway that lies" "${PYTHON:-python3}" -m unittest discover --quiet \
         --start-directory loadtest/tests --top-level-directory loadtest
     step "campaigns: their own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra -t infra
     step "dashboards and alerts: names" bash infra/python.sh -m unittest discover --quiet -s infra/dashboards
@@ -63,7 +63,7 @@ if [ "${1:-all}" != lint ]; then
     step "the API against its description: schemathesis" bash infra/schema.sh --binary "$infera"
     step "a real model: SmolLM2 from three nodes" real_model
     step "kill -9: 300 jobs, 3 kills" bash infra/kill.sh --binary "$infera" --jobs 300 --kills 3
-    step "load: k6's smoke for twenty seconds" bash infra/load.sh --binary "$infera"
+    step "load: k6's smoke for twenty seconds, streams for ten" bash infra/load.sh --binary "$infera"
     sum_up
 fi
 verdict

@@ -80,9 +80,9 @@ def listener(url):
     return None
 
 
-def watched(target, load_generator_pid):
+def watched(target, load_generator, load_generator_pid):
     """Returns {name: [pid, …]} of the processes to watch: those that are noted, or else the listeners at the gateways' ports."""
-    groups = {"k6": [load_generator_pid]}
+    groups = {load_generator: [load_generator_pid]}
     for folder in target.notes:
         for note in sorted([*Path(folder).glob("*.pid"), *Path(folder).glob("*/*.pid")]):
             # A note of infra has the pid and the time of the start; a file with a pid alone is a program's own.

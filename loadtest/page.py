@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the page about one run from what run.py wrote. It needs no network, and has a light and a dark scheme.
+"""Makes the page about one run, of k6 or of streams/, from what run.py wrote. It needs no network, and has a light and a dark scheme.
 
     page.py FOLDER      reads run.json, summary.json and series.json, writes report.html
 
@@ -18,10 +18,13 @@ TITLES = {
     "answer_latency": "Synchronous answers: intended start to verified answer",
     "settle_latency": "Submitted jobs: intended start to the poll that finds the end",
     "submit_latency": "Submissions: intended start to the job's id",
+    "first_token": "Streams: intended start to the first text",
+    "token_gap": "Streams: from one piece of an answer's text to the next",
+    "stream_latency": "Streams: intended start to the end of the whole stream",
 }
 
 DROPPED = (
-    '<p class="bad">Arrivals were dropped: k6 had no virtual user free. The load was not what the scenario says, and k6 gives '
+    '<p class="bad">Arrivals were dropped: the load generator had no user free for them. The load was not what the scenario says. k6 gives '
     "dropped arrivals no number, so that those after the first seem later than they were. Judge by what came before it.</p>"
 )
 
@@ -110,15 +113,18 @@ def plots(series, resources):
         arrivals += [Line(label, per_second[name])] if name in per_second else []
     yield Plot("Arrivals, and what they came to", "per second", arrivals, step_s,
                note="Where fewer end than started, arrivals wait.")
-    for name, title in TITLES.items():
-        lines = [Line(percent, values) for percent, values in series["latency_ms"][name].items()]
+    for name in (name for name in TITLES if name in series["latency_ms"]):
+        title, lines = TITLES[name], [Line(percent, values) for percent, values in series["latency_ms"][name].items()]
         yield Plot(title, "ms", lines, step_s, is_logarithmic=True, note="By the moment of the end of what is timed.")
     statuses = [Line(name.removeprefix("status "), values) for name, values in per_second.items() if name.startswith("status ")]
+    if "released tokens" in per_second:
+        yield Plot("Tokens shown", "per second", [Line("tokens", per_second["released tokens"])], step_s,
+                   note="Of streams that told their usage, by the moment of their end.")
     yield Plot("Replies by status", "per second", statuses, step_s, note="401, 404 and 422 are asked for: mistakes are part of the load.")
     late = series["latency_ms"]["lateness"]
     yield Plot("How late the load generator starts what is due", "ms", [Line("p50", late["p50"]), Line("p99", late["p99"])], step_s,
-               note="Part of every latency above: k6 shares the machine with what it measures.")
-    yield Plot("Virtual users at work", "users", [Line("users", series["virtual_users"])], step_s)
+               note="Part of every latency above: it shares the machine with what it measures.")
+    yield Plot("Virtual users at work, or streams open", "users", [Line("users", series["virtual_users"])], step_s)
     for key, title, unit in (("cores", "Processor", "cores in use"), ("mib", "Memory", "MiB, without shared pages")):
         lines = [
             Line(name, found[key], [max(0.0, at_s - series["began_s"]) for at_s in found["at_s"]])
@@ -136,7 +142,7 @@ def facts(run, series):
         ("when", f"{run['began']}, {clock(run['seconds'])} long"),
         ("machine", run["machine"]),
         ("revision", run["revision"] or "not a clone"),
-        ("load generator", run["k6"]),
+        ("load generator", run["generator"]),
         ("target", f"{run['target']}: {', '.join(run['urls'])}"),
         ("settings", ", ".join(f"{name}={value}" for name, value in run["settings"].items()) or "the scenario's own"),
         ("arrivals", f"{number(totals.get('started', 0))} started, {number(totals.get('dropped', 0))} dropped: {ends or 'none ended'}"),
@@ -146,6 +152,31 @@ def facts(run, series):
         found = f"{knee['per_second']:.0f} arrivals a second, answers' p95 {knee['answer_p95_ms']} ms" if knee else "not found"
         rows.append(("knee", found))
     return table(("", ""), rows)
+
+
+def by_release(series):
+    """Makes the tables of streams by their release: what they came to, their times and speeds, and error events."""
+    if not series["released"]:
+        return []
+    ends = sorted({end for counts in series["released"].values() for end in counts})
+    counted = [(release, *(number(counts.get(end, 0)) for end in ends)) for release, counts in series["released"].items()]
+    times = {
+        f"{release}: {name.removesuffix('_latency').replace('_', ' ')}": values
+        for release, found in series["latency_by_release_ms"].items()
+        for name, values in found.items()
+    }
+    errors = [(name.removeprefix("error event "), number(count)) for name, count in series["totals"].items()
+              if name.startswith("error event ")]
+    return [
+        "<h2>Streams by release</h2>",
+        "<p class=quiet>What they came to: verified, disputed (the verdict in the last chunk), overturned (what was shown is wrong), "
+        "failed (another error event), broken (a promise). Tokens are those of streams that told their usage.</p>",
+        table(("release", *ends), counted),
+        table(HEADS, latency_rows(times)),
+        table(("tokens a second of a stream", *(head.replace(" ms", "") for head in HEADS[1:])),
+              latency_rows(series["tokens_per_s_by_release"])),
+        *(["<h3>Error events</h3>", table(("code", "count"), errors)] if errors else []),
+    ]
 
 
 def html(run, summary, series):
@@ -169,20 +200,21 @@ def html(run, summary, series):
     ]
     sections = [
         f'<h1>Load: {escape(run["scenario"])} <span class="{"good" if is_kept else "bad"}">{verdict}</span></h1>',
-        f'<p>{run["kept"]} promises kept, {run["broken"]} broken. k6 ended with {run["k6_status"]}.</p>',
+        f'<p>{run["kept"]} promises kept, {run["broken"]} broken. The load generator ended with {run["status"]}.</p>',
         facts(run, series),
         *([DROPPED] if series["totals"].get("dropped") else []),
         "<h2>Thresholds</h2>",
         table(("metric", "rule", "found", ""), [(m, rule, found, mark(ok)) for m, rule, found, ok in rules]),
         "<h2>Latency from the intended start</h2>",
         table(HEADS, latency_rows(series["latency_total_ms"])),
-        "<p class=quiet>The least lateness is k6 waking its virtual users after it noted the start: every latency here is too "
-        "long by that, and none too short.</p>",
+        "<p class=quiet>The least lateness is the load generator waking up for an arrival: every latency here is too long by that, and "
+        "none too short.</p>",
         *(["<h3>By phase</h3>", table(HEADS, latency_rows(phases))] if phases else []),
+        *by_release(series),
         "<h2>Over time</h2>",
         *(svg(plot) for plot in plots(series, run["resources"])),
         "<h2>Requests</h2>",
-        "<p class=quiet>From the first byte sent to the last one read; the queue in front of k6 is not in it.</p>",
+        "<p class=quiet>From the first byte sent to the last one read; the queue in front of the load generator is not in it.</p>",
         table((*HEADS, "statuses"), requests),
         "<h2>Checks of what came back</h2>",
         table(("what holds", "held", "broken", ""), checks),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns k6's samples (CSV, one line each) into series over time: rates, latency percentiles, checks.
+"""Turns samples (CSV, one line each, as k6 and the driver of streams write them) into series over time: rates, latency percentiles, checks.
 
     series.py k6.csv > series.json
 """
@@ -8,10 +8,14 @@ import csv
 import json
 import sys
 from collections import Counter, defaultdict
+from functools import lru_cache
 
 # Trends of lib/metrics.js. Every sample is kept, so that percentiles of any window are exact.
 LATENCIES = ("submit_latency", "answer_latency", "settle_latency")
 TRENDS = (*LATENCIES, "lateness")
+# Trends of streams/journey.py. All are milliseconds but token_rate, which is tokens a second of one stream.
+STREAM_LATENCIES = ("first_token", "token_gap", "stream_latency")
+STREAM_TRENDS = (*STREAM_LATENCIES, "token_rate", "lateness")
 PERCENTILES = (50, 95, 99)
 
 # More points than this can't be told apart on the page, so longer runs have wider steps.
@@ -39,23 +43,27 @@ def percentiles(values):
     return {"count": len(ordered), "min": lowest, **named, "max": highest}
 
 
+@lru_cache(maxsize=1024)
 def tags_of(text):
-    """Parses `a=1&b=2` into a dictionary."""
+    """Parses `a=1&b=2` into a dictionary, which samples with the same tags share."""
     return dict(pair.split("=", 1) for pair in text.split("&") if "=" in pair)
 
 
 class Series:
     """Collects samples one at a time and makes the series from them."""
 
-    def __init__(self):
+    def __init__(self, names=TRENDS):
+        """`names`: the trends that the load generator has."""
+        self.names = names
         self.columns = None
         self.first_ms = self.last_ms = None
-        self.trends = defaultdict(list)  # name: [(ms, value, phase)]
+        self.trends = defaultdict(list)  # name: [(ms, value, tags)]
         self.counts = defaultdict(Counter)  # series: {second since the epoch: count}
         self.requests = defaultdict(list)  # request's name: [ms that it took]
         self.statuses = defaultdict(Counter)  # request's name: {status: count}
         self.checks = defaultdict(lambda: [0, 0])  # sentence: [held, broken]
-        self.users = {}  # second: virtual users at work
+        self.users = {}  # second: virtual users at work, or streams open
+        self.released = defaultdict(Counter)  # release: {end, or tokens: count}
 
     def feed(self, line):
         """Takes one line of k6's CSV; the first line names the columns."""
@@ -65,9 +73,8 @@ class Series:
             return
         metric, at_ms, value = row[0], int(row[1]), float(row[2])
         take = getattr(self, f"_take_{metric}", None)
-        if metric in TRENDS:
-            phase = tags_of(self._column(row, "extra_tags")).get("phase", "")
-            self.trends[metric].append((at_ms, value, phase))
+        if metric in self.names:
+            self.trends[metric].append((at_ms, value, tags_of(self._column(row, "extra_tags"))))
             if metric == "lateness":
                 self.counts["started"][at_ms // 1000] += 1
         elif take is not None:
@@ -94,6 +101,18 @@ class Series:
         end = tags_of(self._column(row, "extra_tags")).get("end", "?")
         self.counts[f"end {end}"][at_ms // 1000] += int(value)
 
+    def _take_stream_errors(self, row, at_ms, value):
+        code = tags_of(self._column(row, "extra_tags")).get("code", "?")
+        self.counts[f"error event {code}"][at_ms // 1000] += int(value)
+
+    def _take_streams_by_release(self, row, _, value):
+        tags = tags_of(self._column(row, "extra_tags"))
+        self.released[tags.get("release", "?")][tags.get("end", "?")] += int(value)
+
+    def _take_released_tokens(self, row, at_ms, value):
+        self.counts["released tokens"][at_ms // 1000] += int(value)
+        self.released[tags_of(self._column(row, "extra_tags")).get("release", "?")]["tokens"] += int(value)
+
     def _take_dropped_iterations(self, _, at_ms, value):
         self.counts["dropped"][at_ms // 1000] += int(value)
 
@@ -113,11 +132,14 @@ class Series:
             "step_s": step_s,
             "steps": steps,
             "per_second": {name: self._rates(counts, first, step_s, steps) for name, counts in sorted(self.counts.items())},
-            "latency_ms": {name: self._over_time(name, first, step_s, steps) for name in TRENDS},
+            "latency_ms": {name: self._over_time(name, first, step_s, steps) for name in self._latencies()},
             "virtual_users": [self._users_in(first + step * step_s, step_s) for step in range(steps)],
             "totals": {name: sum(counts.values()) for name, counts in sorted(self.counts.items())},
-            "latency_total_ms": {name: percentiles([value for _, value, _ in self.trends[name]]) for name in TRENDS},
-            "latency_by_phase_ms": self._by_phase(),
+            "latency_total_ms": {name: percentiles([value for _, value, _ in self.trends[name]]) for name in self._latencies()},
+            "latency_by_phase_ms": self._by_tag("phase"),
+            "latency_by_release_ms": self._by_tag("release"),
+            "tokens_per_s_by_release": self._token_rates(),
+            "released": {release: dict(sorted(counts.items())) for release, counts in sorted(self.released.items())},
             "requests": self._requests(),
             "checks": {name: {"held": held, "broken": broken} for name, (held, broken) in sorted(self.checks.items())},
             "knee": self.knee(),
@@ -141,13 +163,22 @@ class Series:
         seen = [self.users[at] for at in range(second, second + step_s) if at in self.users]
         return max(seen) if seen else None
 
-    def _by_phase(self):
-        phases = {}
-        for name in LATENCIES:
-            for _, value, phase in self.trends[name]:
-                if phase:
-                    phases.setdefault(phase, {}).setdefault(name, []).append(value)
-        return {phase: {name: percentiles(values) for name, values in found.items()} for phase, found in phases.items()}
+    def _latencies(self):
+        return [name for name in self.names if name != "token_rate"]
+
+    def _token_rates(self):
+        rates = defaultdict(list)
+        for _, value, tags in self.trends["token_rate"]:
+            rates[tags.get("release", "?")].append(value)
+        return {release: percentiles(values) for release, values in rates.items()}
+
+    def _by_tag(self, tag):
+        words = {}
+        for name in self._latencies():
+            for _, value, tags in self.trends[name]:
+                if tag in tags and name != "lateness":
+                    words.setdefault(tags[tag], {}).setdefault(name, []).append(value)
+        return {word: {name: percentiles(values) for name, values in found.items()} for word, found in words.items()}
 
     def _requests(self):
         names = sorted(self.requests)

@@ -1,11 +1,18 @@
 """A stand-in for a gateway, to test the load programs: it replies as a scenario expects, or wrongly in every way that a check
-must notice.
+must notice. Streams are right, or each lies in its own way (lies.py).
 """
 
 import json
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.lies import LIES, LIES_OF_CONNECTIONS, completion_of, events
+
+# The pause between two events of a stream.
+EVENT_PAUSE_S = 0.01
+ALL_LIES = [*LIES, *LIES_OF_CONNECTIONS]
 
 MODELS = {"object": "list", "data": [{"id": "infera-tiny", "object": "model", "created": 1, "context_length": 512, "nodes": 3}]}
 COUNTS = dict.fromkeys(("accepted", "queued", "running", "succeeded", "failed", "cancelled", "expired", "nodes"), 1)
@@ -32,9 +39,10 @@ class Gateway(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, lies=False, delay_s=0.0, refusal=None):
+    def __init__(self, lies=False, delay_s=0.0, refusal=None, event=None):
+        """`event`: an error that every stream ends with after its first text, as a gateway would say it."""
         super().__init__(("127.0.0.1", 0), Handler)
-        self.lies, self.delay_s, self.refusal = lies, delay_s, refusal
+        self.lies, self.delay_s, self.refusal, self.event = lies, delay_s, refusal, event
         self.jobs = {}  # id: status
         self.keys = {}  # idempotency key: id
         self.lock = threading.Lock()
@@ -47,6 +55,11 @@ class Gateway(ThreadingHTTPServer):
     def __exit__(self, *_):
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request, client_address):
+        """Prints no connection that a client closed, as those do who hang up."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
     def job(self, key=None):
         """Returns a job's id, and whether the key had it before."""
@@ -118,10 +131,47 @@ class Handler(BaseHTTPRequestHandler):
         if ask.get("model") != "infera-tiny":
             return self.error(404 if ask.get("model") else 422, "model_not_found")
         job, known = self.server.job(self.headers.get("idempotency-key"))
+        if ask.get("stream"):
+            return self.stream(job, ask)
+        if "seed" in ask:
+            # Only the load of streams says a seed, and it compares what it asked both ways.
+            return self.reply(200, completion_of(job, ask), x_job_id=job)
         if self.path == "/submit_job":
             replayed = {"idempotent_replayed": "true"} if known else {}
             return self.reply(200, {"job_id": job, "status": "queued"}, x_job_id=job, **replayed)
         return self.reply(200, completion(job, self.server.lies), x_job_id=job)
+
+    def stream(self, job, ask):
+        """Replies with events. If the gateway lies, each stream does so in the way that its seed names."""
+        lie = ALL_LIES[ask["seed"] % len(ALL_LIES)] if self.server.lies else ""
+        self.send_response(200)
+        kind = "application/json" if lie == "no event stream" else "text/event-stream"
+        for name, value in (("content-type", kind), ("cache-control", "no-store"), ("x-request-id", "req_1"),
+                            ("transfer-encoding", "chunked")):
+            self.send_header(name, value)
+        self.end_headers()
+        told = events(job, ask, lie)
+        if self.server.event:
+            # The role and the first text stay.
+            told = [*told[:2], json.dumps({"error": self.server.event, "job_id": job})]
+        try:
+            for data in told:
+                time.sleep(EVENT_PAUSE_S)
+                if lie == "closed":
+                    self.close_connection = True
+                    return self.connection.close()
+                self.chunk(f"data: {data}\n\n")
+            if lie == "cut within an event":
+                self.chunk(f"data: {told[0][:20]}")
+            self.chunk("")
+        except OSError:
+            self.server.jobs[job] = "failed" if self.server.lies else "cancelled"
+        return None
+
+    def chunk(self, text):
+        """Writes one chunk of a body; the empty one ends it."""
+        data = text.encode()
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def log_message(self, *_):
         """Prints no line for each request."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import page
 import plot
-from series import Series, percentiles
+from series import STREAM_TRENDS, Series, percentiles
 from target import Trouble, find, of_settings, settings
 
 RECORDED = Path(__file__).parent / "recorded.csv"
@@ -57,17 +57,19 @@ class Parsed(HTMLParser):
         self.texts.append(data)
 
 
+RUN = {
+    "scenario": "smoke", "settings": {"RATE": "3"}, "began": "2026-11-22 18:42:44 UTC", "seconds": 6.0,
+    "machine": "a machine & more", "revision": "abc", "generator": "k6 v1.1.0", "target": "local", "urls": ["http://127.0.0.1:1"],
+    "status": 0, "kept": 3, "broken": 0,
+    "resources": {"k6": {"at_s": [1795372965.0, 1795372966.0], "cores": [0.1, 0.2], "mib": [50.0, 51.0]}},
+}
+
+
 def made_page(rate_ok=True):
     """Makes a page from the recorded samples and a made-up summary."""
     values = {"rate": 1.0 if rate_ok else 0.97}
     summary = {"metrics": {"checks": {"values": values, "thresholds": {"rate==1": {"ok": rate_ok}}}, "vus": {"values": {}}}}
-    run = {
-        "scenario": "smoke", "settings": {"RATE": "3"}, "began": "2026-11-22 18:42:44 UTC", "seconds": 6.0,
-        "machine": "a machine & more", "revision": "abc", "k6": "k6 v1.1.0", "target": "local", "urls": ["http://127.0.0.1:1"],
-        "k6_status": 0, "kept": 3, "broken": 0 if rate_ok else 1,
-        "resources": {"k6": {"at_s": [1795372965.0, 1795372966.0], "cores": [0.1, 0.2], "mib": [50.0, 51.0]}},
-    }
-    return page.html(run, summary, recorded())
+    return page.html({**RUN, "broken": 0 if rate_ok else 1}, summary, recorded())
 
 
 class SeriesOfSamples(unittest.TestCase):
@@ -134,6 +136,32 @@ class Page(unittest.TestCase):
         for word in ("a machine & more", "k6 v1.1.0", "smoke", "kept", "rate==1", "pass", "p99 ms", "RATE=3"):
             self.assertIn(word, words)
         self.assertNotIn("FAIL", words)
+
+    def test_streams_are_told_by_release(self):
+        series = Series(STREAM_TRENDS)
+        series.feed(COLUMNS)
+        for at_ms in (1795372965000, 1795372966000):
+            for release, gap_ms in (("agreed", 50), ("first", 40)):
+                tags = f"release={release}"
+                ended = "&end=verified"
+                for metric, value, more in (
+                    ("lateness", 1, ""), ("first_token", 120, ""), ("token_gap", gap_ms, ""), ("token_rate", 20, ""),
+                    ("stream_latency", 900, ""), ("released_tokens", 16, ""), ("streams_by_release", 1, ended), ("ends", 1, ended),
+                ):
+                    series.feed(f"{metric},{at_ms},{value},,,,,streams,,{tags}{more},")
+        series.feed("stream_errors,1795372966000,1,,,,,streams,,code=no_consensus,")
+        found = series.as_dict()
+        self.assertEqual(found["released"], {"agreed": {"tokens": 32, "verified": 2}, "first": {"tokens": 32, "verified": 2}})
+        self.assertEqual(found["latency_by_release_ms"]["first"]["token_gap"]["max"], 40)
+        self.assertNotIn("token_rate", found["latency_total_ms"])
+        self.assertEqual(found["totals"]["released tokens"], 64)
+        parsed = Parsed(page.html(RUN, {"metrics": {}}, found))
+        self.assertEqual((parsed.open, parsed.references), ([], []))
+        words = " ".join(parsed.texts)
+        for word in ("Streams by release", "agreed: first token", "first: token gap", "tokens a second of a stream", "no_consensus",
+                     "Tokens shown", "Streams: from one piece"):
+            self.assertIn(word, words)
+        self.assertNotIn("Synchronous answers", words)
 
     def test_a_broken_threshold_is_seen(self):
         words = " ".join(Parsed(made_page(rate_ok=False)).texts)

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use crate::Fault;
 use crate::measure::{as_f64, cpu_time, cpu_us_each};
 
+pub mod stream;
+
 /// How long a reply may take; a slower one is an error and ends the run.
 const REPLY_MAX: Duration = Duration::from_secs(30);
 

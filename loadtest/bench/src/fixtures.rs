@@ -23,15 +23,30 @@ use infera_types::{
 pub const MODEL: &str = "infera-tiny";
 /// The question of all jobs here.
 pub const QUESTION: &str = "What is 47 + 38?";
+/// The least token of the stub's where pieces of text are counted: infera-tiny's tokens below may be parts of a character, which is shown
+/// with the next token.
+pub const WHOLE_TOKEN_MIN: TokenId = 263;
 /// The most tokens of an answer that is asked for; the stub's answers have 16.
 pub const ANSWER_TOKENS_MAX: u32 = 64;
 
 /// Returns the same question as the body of a route; `length` is the name of the field for the answer's length.
 #[must_use]
 pub fn body(length: &str) -> String {
+    body_of(length, ANSWER_TOKENS_MAX as usize)
+}
+
+fn body_of(length: &str, tokens_max: usize) -> String {
     format!(
-        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{QUESTION}"}}],"{length}":{ANSWER_TOKENS_MAX},"temperature":0.7}}"#
+        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{QUESTION}"}}],"{length}":{tokens_max},"temperature":0.7}}"#
     )
+}
+
+/// Returns the same question as the body of a streamed chat of at most `tokens_max` tokens, with these words in `verification`.
+#[must_use]
+pub fn streamed_body(verification: &str, tokens_max: usize) -> String {
+    let plain = body_of("max_tokens", tokens_max);
+    let rest = plain.strip_prefix('{').unwrap_or_default();
+    format!(r#"{{"stream":true,"verification":{{{verification}}},{rest}"#)
 }
 
 /// Makes jobs of one account.

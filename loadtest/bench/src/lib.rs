@@ -5,9 +5,11 @@
 
 pub mod bare;
 pub mod client;
+pub mod crowd;
 pub mod fixtures;
 pub mod machine;
 pub mod measure;
+pub mod ours;
 pub mod process;
 pub mod puts;
 pub mod report;

@@ -338,6 +338,8 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "process",
             "fixtures",
             "client",
+            "ours",
+            "crowd",
             "server_timing",
             "bare",
             "puts",

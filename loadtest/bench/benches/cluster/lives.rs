@@ -8,7 +8,7 @@ use infera_types::time::Timestamp;
 
 use crate::databases;
 use crate::echo::Echo;
-use crate::network::Network;
+use crate::network::{Network, Special};
 use crate::settings::Settings;
 use infera_bench::client::{Load, load};
 use infera_bench::machine::{cpu_time, load as load_average};
@@ -120,7 +120,7 @@ async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     drop(databases::open(&database).await?);
     let echo =
         Echo { broker: settings.broker()?, database, gateways: GATEWAYS, verifiers: VERIFIERS, nodes: NODES };
-    let mut network = Network::open_to_nodes(settings, "lives").await?;
+    let mut network = Network::open_to_nodes(settings, "lives", Special::default()).await?;
     network.add_gateway().await?;
     network.set_verifiers(VERIFIER_COUNTS[0]).await?;
     network.set_workers(NODES).await?;

@@ -7,6 +7,8 @@
 //!   messages with the ledger's commits; CPU time of each role for each job.
 //! * **(c)** what the archive is sent. **(d)** memory while jobs queue up. **(e)** a gateway's start and idle memory.
 //! * **(f)** jobs ended per second with one, two and four verifiers.
+//! * **(g)** a thousand streams at once of five tokens a second each: gaps, memory a stream in gateways and in verifiers, frames a second,
+//!   the broker's CPU time.
 //!
 //! Every figure is the median of interleaved rounds with the lowest and the highest beside it, and the machine's load
 //! average (this benchmark's own work included). A ratio is computed within each round, and then its median is taken.
@@ -23,6 +25,8 @@ mod publisher;
 mod queued;
 mod run;
 mod settings;
+mod store;
+mod streams;
 
 use clap::Parser as _;
 use infera_bench::Fault;

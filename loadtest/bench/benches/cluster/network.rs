@@ -19,8 +19,9 @@ use tokio_postgres::Client;
 
 use crate::databases;
 use crate::settings::{Settings, told};
+use crate::store::Store;
 use infera_bench::client::Ask;
-use infera_bench::fixtures::{MODEL, body};
+use infera_bench::fixtures::{MODEL, body, streamed_body};
 use infera_bench::process::{Process, free_address, generous, run};
 use infera_bench::puts::Puts;
 use infera_bench::{Fault, root};
@@ -32,6 +33,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(12);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Finds the verifiers that have started: each has a lease under its own name, and a new name at each start.
 const LEASES: &str = "SELECT name FROM leases WHERE name = holder";
+/// The time of a token of a stub without service time, in microseconds.
+const TOKEN_US: u64 = 150;
 /// Accounts that workers run under: three make a group.
 const OWNERS: usize = 3;
 
@@ -47,6 +50,8 @@ pub(crate) struct Network {
     gateways: Vec<Gateway>,
     verifiers: Vec<Process>,
     workers: Vec<Process>,
+    /// Where verifiers show their metrics.
+    metrics: Vec<SocketAddr>,
     /// The keys: first the asking account's, then the owners'.
     keys: Vec<String>,
     puts: Arc<Puts>,
@@ -62,6 +67,18 @@ struct Common {
     archive: Vec<(&'static str, String)>,
     /// The additional settings of a gateway that admits nodes.
     nodes: Vec<(&'static str, String)>,
+    special: Special,
+}
+
+/// What one section sets beside what all do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Special {
+    /// The settings of gateways, verifiers and workers.
+    pub(crate) settings: [Vec<(&'static str, String)>; 3],
+    /// The time of a token; a stub has no weights that it could be reckoned from. 0 stands for what stubs without service time have.
+    pub(crate) token_us: u64,
+    /// Whether gateways and verifiers show their metrics.
+    pub(crate) has_metrics: bool,
 }
 
 impl Network {
@@ -95,10 +112,12 @@ impl Network {
                 common,
                 archive,
                 nodes: Vec::new(),
+                special: Special::default(),
             },
             gateways: Vec::new(),
             verifiers: Vec::new(),
             workers: Vec::new(),
+            metrics: Vec::new(),
             keys: Vec::new(),
             puts,
             database: databases::connect(&url).await?,
@@ -115,8 +134,13 @@ impl Network {
     }
 
     /// Prepares the same, with a gateway that admits nodes, and owners whose nodes are admitted.
-    pub(crate) async fn open_to_nodes(settings: &Settings, name: &str) -> Result<Self, Fault> {
+    pub(crate) async fn open_to_nodes(
+        settings: &Settings,
+        name: &str,
+        special: Special,
+    ) -> Result<Self, Fault> {
         let mut network = Self::prepare(settings, name).await?;
+        network.settings.special = special;
         network.settings.nodes = vec![
             ("nodes.token_key_file", told("TEST_TOKEN_KEY")?),
             ("nodes.broker_url", address_of(&told("TEST_RABBITMQ_URL")?)),
@@ -139,6 +163,7 @@ impl Network {
         settings.extend_from_slice(&self.settings.nodes);
         settings.extend(generous());
         settings.push(("gateway.signups_per_minute", "60".to_owned()));
+        settings.extend_from_slice(&self.settings.special.settings[0]);
         let name = format!("gateway-{}", self.gateways.len() + 1);
         let Common { programs: [program, ..], logs, .. } = &self.settings;
         Ok((Process::start(program, &name, &settings, logs)?, listen))
@@ -176,7 +201,15 @@ impl Network {
         let more = count - self.verifiers.len();
         for _ in 0..more {
             let before = self.leases().await?;
-            let mut process = self.start_verifier(&format!("verifier-{}", self.verifiers.len() + 1))?;
+            let name = format!("verifier-{}", self.verifiers.len() + 1);
+            let more = if self.settings.special.has_metrics {
+                let address = free_address()?;
+                self.metrics.push(address);
+                vec![("operations.listen", address.to_string())]
+            } else {
+                Vec::new()
+            };
+            let mut process = self.start_verifier(&name, &more)?;
             process.wait_until(async || Ok(!self.leases().await?.is_subset(&before))).await?;
             self.verifiers.push(process);
         }
@@ -186,11 +219,16 @@ impl Network {
         Ok(())
     }
 
-    fn start_verifier(&self, name: &str) -> Result<Process, Fault> {
+    fn start_verifier(&self, name: &str, more: &[(&'static str, String)]) -> Result<Process, Fault> {
         let mut settings = [&self.settings.common[..], &self.settings.archive[..]].concat();
-        let model =
-            format!(r#"[{{ folder = "models/{MODEL}", variants = [], digests = ["{}"] }}]"#, stub_digest());
+        let token_us = self.settings.special.token_us.max(TOKEN_US);
+        let digest = stub_digest();
+        let model = format!(
+            r#"[{{ folder = "models/{MODEL}", variants = [], digests = ["{digest}"], reference_token_us = {token_us} }}]"#
+        );
         settings.push(("models", model));
+        settings.extend_from_slice(&self.settings.special.settings[1]);
+        settings.extend_from_slice(more);
         let Common { programs: [_, program, _], logs, .. } = &self.settings;
         Process::start(program, name, &settings, logs)
     }
@@ -200,7 +238,7 @@ impl Network {
         let gateway = self.gateways.first().ok_or("no gateway runs")?.address;
         for index in self.workers.len()..count {
             let name = format!("worker-{}", index + 1);
-            let settings = [
+            let mut settings = vec![
                 ("gateway", format!(r#"["http://{gateway}"]"#)),
                 ("node.name", name.clone()),
                 ("node.secret", format!("bench secret {index}, long enough")),
@@ -208,6 +246,7 @@ impl Network {
                 ("engine.kind", "stub".to_owned()),
                 ("engine.folder", root().join("models/infera-tiny").display().to_string()),
             ];
+            settings.extend_from_slice(&self.settings.special.settings[2]);
             let Common { programs: [.., program], logs, .. } = &self.settings;
             self.workers.push(Process::start(program, &name, &settings, logs)?);
         }
@@ -229,6 +268,26 @@ impl Network {
     pub(crate) fn chat(&self, gateway: usize) -> Ask {
         let (address, body) = (self.gateways[gateway].address, body("max_tokens"));
         Ask::post(address, "/v1/chat/completions", &self.keys[0], &body, "\"status\":\"verified\"")
+    }
+
+    /// Returns a request whose answer is streamed.
+    pub(crate) fn streamed(&self, gateway: usize, tokens_max: usize) -> Ask {
+        let (address, body) =
+            (self.gateways[gateway].address, streamed_body(r#""release":"agreed""#, tokens_max));
+        Ask::post(address, "/v1/chat/completions", &self.keys[0], &body, "\"status\":\"verified\"")
+    }
+
+    /// Returns the sum of a metric's values over all verifiers, of those whose labels contain `label`.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> Result<f64, Fault> {
+        let mut sum = 0.0;
+        for address in &self.metrics {
+            let text = Ask::request(*address, "GET /metrics", &[], "").once().await?;
+            let ours = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+            for value in ours.filter_map(|line| line.rsplit_once(' ')) {
+                sum += value.1.parse::<f64>()?;
+            }
+        }
+        Ok(sum)
     }
 
     /// Returns every gateway and verifier with its process.
@@ -307,28 +366,6 @@ impl Network {
             self.broker.delete(&topology::jobs_in(&ModelName::new(MODEL), *lane).name).await?;
         }
         Ok(())
-    }
-}
-
-/// The object store, as `http://key:secret@address/bucket` names it.
-struct Store {
-    address: String,
-    bucket: String,
-    access_key_id: String,
-    secret_access_key: String,
-}
-
-impl Store {
-    fn told() -> Result<Self, Fault> {
-        let url = told("TEST_S3_URL")?;
-        let parts = || {
-            let (credentials, place) = url.strip_prefix("http://")?.split_once('@')?;
-            let ((id, secret), (address, bucket)) = (credentials.split_once(':')?, place.split_once('/')?);
-            Some([address, bucket, id, secret].map(str::to_owned))
-        };
-        let [address, bucket, access_key_id, secret_access_key] =
-            parts().ok_or("TEST_S3_URL is not of the form http://key:secret@host:port/bucket")?;
-        Ok(Self { address, bucket, access_key_id, secret_access_key })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::settings::Settings;
-use crate::{accepts, footprint, lives, queued};
+use crate::{accepts, footprint, lives, queued, streams};
 use infera_bench::report::Report;
 use infera_bench::{Fault, machine};
 
@@ -26,6 +26,10 @@ pub(crate) async fn all(settings: &Settings) -> Result<(), Fault> {
     if settings.wants("e") {
         say("measuring: (e) a gateway's start")?;
         report.add(footprint::measure(settings).await?);
+    }
+    if settings.wants("g") {
+        say("measuring: (g) open streams")?;
+        report.add(streams::measure(settings).await?);
     }
     report.end(format!("{:.1}", machine::load()));
     say(&report.text())?;

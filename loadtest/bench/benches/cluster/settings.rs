@@ -59,6 +59,8 @@ pub(crate) struct Pace {
     pub(crate) starts: usize,
     /// How long after the last event memory is read.
     pub(crate) idle: Duration,
+    /// Streams that are open at once, and the tokens of each.
+    pub(crate) open_streams: (usize, usize),
 }
 
 /// Five rounds, or three if a round takes half a minute: their median tolerates a disturbed round.
@@ -72,6 +74,7 @@ const FULL: Pace = Pace {
     queued: [1_000, 100_000],
     starts: 5,
     idle: Duration::from_secs(3),
+    open_streams: (1_000, 150),
 };
 const QUICK: Pace = Pace {
     accept_rounds: 2,
@@ -83,6 +86,7 @@ const QUICK: Pace = Pace {
     queued: [500, 5_000],
     starts: 2,
     idle: Duration::from_secs(1),
+    open_streams: (40, 25),
 };
 
 impl Settings {

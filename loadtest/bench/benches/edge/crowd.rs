@@ -6,9 +6,9 @@ use infera_bench::Fault;
 use infera_bench::client::{Ask, load};
 use infera_bench::machine::{cpu_time, load as load_average};
 use infera_bench::measure::{as_f64, percentile_ms};
+use infera_bench::ours::Ours;
 use infera_bench::report::{Row, Section};
 
-use crate::ours::Ours;
 use crate::peers::Peers;
 use crate::settings::Settings;
 

@@ -13,17 +13,16 @@
 
 mod alone;
 mod crowd;
-mod ours;
 mod peers;
 mod refusals;
 mod settings;
 
 use clap::Parser as _;
+use infera_bench::ours::Ours;
 use infera_bench::report::Report;
 use infera_bench::{Fault, bare, machine};
 use infera_program::print;
 
-use crate::ours::Ours;
 use crate::peers::Peers;
 use crate::settings::Settings;
 
@@ -35,7 +34,7 @@ fn main() -> Result<(), Fault> {
 async fn run(settings: &Settings) -> Result<(), Fault> {
     let mut report = Report::new(machine::describe(), settings.is_quick());
     print("starting the gateways")?;
-    let ours = Ours::start(settings, &[]).await?;
+    let ours = Ours::start(settings.place(), &[]).await?;
     let chat = ours.chat();
     // The mock answers with our own reply, to the byte.
     let mock = bare::serve(chat.once().await?).await?;

@@ -4,11 +4,11 @@
 use infera_bench::Fault;
 use infera_bench::client::Ask;
 use infera_bench::machine::load as load_average;
+use infera_bench::ours::Ours;
 use infera_bench::report::{Row, Section};
 use infera_gateway::access::ApiKey;
 
 use crate::crowd::Crowd;
-use crate::ours::Ours;
 use crate::settings::Settings;
 
 /// The highest acceptable cost of a refusal, relative to a good chat.
@@ -96,7 +96,7 @@ fn wrong_keys(ours: &Ours, count: usize) -> Result<Ask, Fault> {
 /// minute.
 async fn measure_limited(settings: &Settings) -> Result<Crowd, Fault> {
     let pace = settings.pace();
-    let limited = Ours::start(settings, &[("gateway.requests_per_minute", "1".to_owned())]).await?;
+    let limited = Ours::start(settings.place(), &[("gateway.requests_per_minute", "1".to_owned())]).await?;
     limited.chat().once().await?;
     let ask = limited.chat().expecting(429, "\"error\"");
     let crowd = Crowd::of(&ask, &[limited.pid()], pace.warm_up, pace.span).await?;

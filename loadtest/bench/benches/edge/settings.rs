@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use infera_bench::Fault;
+use infera_bench::ours::Place;
 use tempfile::TempDir;
 
 /// The benchmark's command line.
@@ -77,8 +78,9 @@ impl Settings {
         self.only.is_empty() || self.only.iter().any(|letter| letter == section)
     }
 
-    pub(crate) fn infera(&self) -> &Path {
-        &self.infera
+    /// Returns where our own program is, and what it writes goes.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { program: &self.infera, scratch: &self.scratch, logs: &self.logs }
     }
 
     pub(crate) fn peers(&self) -> &Path {

@@ -11,50 +11,36 @@
 //! * **verifying** (d): jobs that are already in the ledger, from the first notice until all are settled by a
 //!   verifier and three nodes whose engine takes no time; and how many commits that took.
 //! * **footprint** (e): `infera up` as a newcomer starts it: from exec to ready, and its memory when idle.
+//! * **first-token** (f): the time to a stream's first token with three nodes, two of which must agree, over that with one node alone;
+//!   their engines take 100 ms for a prompt, a half more or less. Printed, without a limit, with the bundled model too.
+//! * **open-streams** (g): a thousand streams at once of five tokens a second each: the gaps between tokens over the time of one, and
+//!   memory a stream.
+//! * **unstreamed** (h): CPU time of a job that doesn't stream over that of another commit's program; only with `--base`.
 //!
 //! Every figure is the median of interleaved rounds, with the lowest and the highest beside it; a ratio is the median of
 //! the rounds' ratios. Clients run in this process and share the cores with what they measure.
 
 mod commits;
 mod decoding;
+mod first_token;
 mod footprint;
 mod heard;
 mod latency;
 mod machine;
 mod model;
+mod open_streams;
+mod run;
 mod settings;
 mod stage;
 mod submits;
+mod unstreamed;
 mod verifying;
 
 use clap::Parser as _;
 use infera_bench::Fault;
-use infera_bench::report::{Report, Section};
-use tokio::runtime::Runtime;
 
 use crate::settings::Settings;
 
-type Measure = fn(&Settings, &Runtime) -> Result<Section, Fault>;
-
-const SECTIONS: [(&str, Measure); 5] = [
-    ("submits", submits::measure),
-    ("latency", latency::measure),
-    ("decoding", decoding::measure),
-    ("verifying", verifying::measure),
-    ("footprint", footprint::measure),
-];
-
 fn main() -> Result<(), Fault> {
-    let settings = Settings::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut report = Report::new(machine::describe(&settings), settings.is_quick());
-    for (name, measure) in SECTIONS {
-        if settings.wants(name) {
-            infera_program::print(&format!("measuring: {name}"))?;
-            report.add(measure(&settings, &runtime)?);
-        }
-    }
-    report.end(machine::load());
-    infera_program::print(&report.text())?;
-    report.write(settings.json())
+    run::all(&Settings::parse())
 }

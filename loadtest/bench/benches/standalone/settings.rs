@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use infera_bench::ours::Place;
 use infera_bench::{Fault, root};
 use tempfile::TempDir;
 
@@ -19,6 +20,9 @@ pub(crate) struct Settings {
     /// The release build of `infera`.
     #[arg(long, value_name = "FILE")]
     infera: PathBuf,
+    /// A release build of another commit, beside which jobs that don't stream are measured.
+    #[arg(long, value_name = "FILE")]
+    base: Option<PathBuf>,
     /// The folder of the generated 135M model.
     #[arg(long, value_name = "DIR")]
     large: PathBuf,
@@ -46,6 +50,12 @@ pub(crate) struct Pace {
     pub(crate) jobs: usize,
     /// How long after ready memory is read.
     pub(crate) idle: Duration,
+    /// Streams of each kind, of which the first token is timed.
+    pub(crate) first_tokens: usize,
+    /// Streams that are open at once, and the tokens of each.
+    pub(crate) open_streams: (usize, usize),
+    /// Runs of each binary, of jobs that don't stream.
+    pub(crate) binary_runs: usize,
 }
 
 /// Five rounds: their median tolerates one disturbed round on either side.
@@ -55,6 +65,10 @@ const FULL: Pace = Pace {
     warm_up: Duration::from_millis(500),
     jobs: 2_000,
     idle: Duration::from_secs(5),
+    // A p99 of 2,000 is made of the 20 slowest.
+    first_tokens: 2_000,
+    open_streams: (1_000, 150),
+    binary_runs: 10,
 };
 const QUICK: Pace = Pace {
     rounds: 2,
@@ -62,6 +76,9 @@ const QUICK: Pace = Pace {
     warm_up: Duration::from_millis(100),
     jobs: 200,
     idle: Duration::from_millis(500),
+    first_tokens: 20,
+    open_streams: (50, 15),
+    binary_runs: 2,
 };
 
 impl Settings {
@@ -79,6 +96,16 @@ impl Settings {
 
     pub(crate) fn infera(&self) -> &Path {
         &self.infera
+    }
+
+    /// Returns where a program of ours is run from.
+    pub(crate) fn place_of<'a>(&'a self, program: &'a Path) -> Place<'a> {
+        Place { program, scratch: &self.scratch, logs: &self.scratch }
+    }
+
+    /// Returns the program of another commit, if one is given.
+    pub(crate) fn base(&self) -> Option<&Path> {
+        self.base.as_deref()
     }
 
     pub(crate) fn json(&self) -> &Path {
