@@ -139,8 +139,9 @@ def billed(end):
 
 
 def check_postings(evidence, tally):
-    """Checks that the usage of each answer, and of each part of one that a client had which hung up, is posted once and right, and that each assignment of each group has one verdict. A node has
-    only one VALID for a job: work that another verifier paid, or that was paid for another answer, is not paid again.
+    """Checks that the usage of each answer, and of each part of one that a client had which hung up, is posted once and right, and
+    that each assignment of each group has one verdict. A node has only one VALID for a job: work that another verifier paid, or
+    that was paid for another answer, is not paid again.
 
     Returns the postings that no settlement and no group accounts for.
     """

@@ -259,7 +259,7 @@ impl Telling {
     }
 }
 
-/// Returns the pause between two looks at a job's state with so many clients that wait here.
+/// Returns the pause between two looks at a job's state where this number of clients waits.
 fn pause(clients: usize) -> Duration {
     LOOK_AT_STATE_EVERY.max(LOOK_AT_STATE_SHARE * u32::try_from(clients).unwrap_or(u32::MAX))
 }

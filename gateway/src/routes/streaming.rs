@@ -72,7 +72,7 @@ pub(super) async fn stream(
     let job = order.ids.first().copied().unwrap_or_else(JobId::new);
     let (sink, events) = event_stream(WAITING_MAX_BYTES, jobs.streams.memory().clone());
     let (begins, begun) = oneshot::channel();
-    // Nothing is released before the end of others, and nobody is asked for it.
+    // Nothing is released before the end of others, so that no verifier is asked for it.
     let (bell, is_released) = (Arc::new(Notify::new()), order.ask.request.stream.is_some());
     let follow = |job: &JobId| is_released.then(|| jobs.streams.follow(*job, &bell));
     let answer = |(index, job): (usize, &JobId)| Answering {
@@ -263,7 +263,7 @@ impl Streaming {
 
     /// Sends what is left of the answers, or the reason why there are none.
     async fn end(mut self, streams: &Streams, outcome: Result<Outcome, Failure>) {
-        // Nothing more is released, so that nobody is asked for it while the client reads the rest.
+        // Nothing more is released, so that no verifier is asked for it while the client reads the rest.
         self.answers.iter_mut().for_each(|answer| answer.following = None);
         let outcome = match outcome {
             Ok(outcome) => outcome,

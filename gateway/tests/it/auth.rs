@@ -11,6 +11,9 @@ use serde_json::json;
 
 use crate::support::rig::{Rig, new_key, unlimited};
 
+/// The name of a case, its headers, and words of the refusal.
+type Wrong<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test]
 async fn a_wrong_key_is_told_what_is_wrong_with_it_and_no_more() {
     let rig = Rig::start(unlimited()).await;
@@ -24,7 +27,7 @@ async fn a_wrong_key_is_told_what_is_wrong_with_it_and_no_more() {
     let (missing, scheme, several) =
         ("no API key was sent", "should be 'Bearer <key>'", "Send one key, once");
     let malformed = "is no API key of this network";
-    let table: [(&str, &[(&str, &str)], &str); 15] = [
+    let table: [Wrong<'_>; 15] = [
         ("missing", &[], missing),
         ("empty", &[("api_key", "")], missing),
         ("empty bearer", &[("Authorization", "Bearer ")], missing),

@@ -37,7 +37,7 @@ impl Owner {
         Self { id, watches, gateway: GatewayId::new(gateway) }
     }
 
-    fn tell(&self, rig: &Rig, job: JobId, from: u32, tokens: &[u32], text: &str) {
+    fn tell(&self, rig: &Rig, job: JobId, (from, tokens, text): (u32, &[u32], &str)) {
         let delta = Delta { job, from, tokens: tokens.to_vec(), text: text.to_owned() };
         let frame = DeltasFrame { verifier: self.id.clone(), deltas: vec![delta] };
         rig.broker.publish_fleeting(&topology::deltas_to(&self.gateway), frame.to_message("v"));
@@ -155,11 +155,11 @@ async fn what_a_client_had_that_hung_up_is_told_and_counted() {
     let mut owner = Owner::new(&rig).await;
     let mut stream = Stream::open(&rig, &json!({ "max_tokens": 400 }), &[]).await;
     let job = stream.jobs[0];
-    owner.tell(&rig, job, 0, &[7], "One");
-    owner.tell(&rig, job, 1, &[8, 9], " two");
+    owner.tell(&rig, job, (0, &[7], "One"));
+    owner.tell(&rig, job, (1, &[8, 9], " two"));
     stream.until_shown(" two").await;
     // What was lost on the way to the client isn't counted.
-    owner.tell(&rig, job, 4, &[11], " four");
+    owner.tell(&rig, job, (4, &[11], " four"));
     drop(stream);
     assert_eq!(owner.stops().await, [stop(job, &[7, 8, 9])]);
     owner.end(&rig, job, 3).await;
@@ -181,7 +181,7 @@ async fn a_job_that_its_owner_does_not_end_is_cancelled_and_costs_nothing() {
     let mut owner = Owner::new(&rig).await;
     let mut stream = Stream::open(&rig, &json!({}), &[]).await;
     let job = stream.jobs[0];
-    owner.tell(&rig, job, 0, &[7], "One");
+    owner.tell(&rig, job, (0, &[7], "One"));
     stream.until_shown("One").await;
     drop(stream);
     for _ in 0..4 {
@@ -201,7 +201,7 @@ async fn who_had_nothing_or_means_to_ask_again_stops_nothing() {
     rig.get_until(&format!("/v1/jobs/{had_nothing}"), |job| job["status"] == "cancelled").await;
     let mut stream = Stream::open(&rig, &json!({}), &[("Idempotency-Key", "again")]).await;
     let goes_on = stream.jobs[0];
-    owner.tell(&rig, goes_on, 0, &[7], "One");
+    owner.tell(&rig, goes_on, (0, &[7], "One"));
     stream.until_shown("One").await;
     drop(stream);
     assert!(owner.is_silent(Duration::from_secs(3)).await);
@@ -214,8 +214,8 @@ async fn each_answer_of_several_ends_with_what_the_client_had_of_it() {
     let mut owner = Owner::new(&rig).await;
     let mut stream = Stream::open(&rig, &json!({ "n": 3, "temperature": 0.5 }), &[]).await;
     let jobs = stream.jobs.clone();
-    owner.tell(&rig, jobs[1], 0, &[7, 8], "One");
-    owner.tell(&rig, jobs[2], 0, &[9], "Other");
+    owner.tell(&rig, jobs[1], (0, &[7, 8], "One"));
+    owner.tell(&rig, jobs[2], (0, &[9], "Other"));
     stream.until_shown("One").await;
     stream.until_shown("Other").await;
     drop(stream);

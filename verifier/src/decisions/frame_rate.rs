@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(rate.count(2_000), Pace::Fine);
     }
 
-    /// Sends so many frames in each of these seconds; returns in which the node was cut off, if it was.
+    /// Sends `frames` frames in each of these seconds; returns in which the node was cut off, if it was.
     fn cut_off_in(rate: &mut FrameRate, seconds: impl Iterator<Item = u64>, frames: u32) -> Option<u64> {
         let floods = |second: &u64| (0..frames).any(|_| rate.count(second * 1_000) == Pace::Flooding);
         let mut seconds = seconds;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_types::job::{End, FailureReason, Settlement, VerificationStatus};
+use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 use tokio::sync::oneshot;
 

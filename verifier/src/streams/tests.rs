@@ -267,7 +267,7 @@ fn a_gateway_that_says_nothing_in_time_has_nothing() {
 /// What happens to a job's stream.
 #[derive(Clone, Debug)]
 enum Happens {
-    /// A node has told so many of the right tokens, and then its own.
+    /// A node has told the first `right` of the right tokens, and then its own.
     Frame {
         place: usize,
         attempt: u64,

@@ -41,7 +41,7 @@ pub async fn what_a_client_had_is_charged_when_it_hangs_up(ledger: &Halves) {
     }
     let cancelled = must(ledger.intake.cancel(&account, job.id, at(2_000)).await);
     assert!(matches!(cancelled, Cancelled::Before(winner) if winner.end == settlement.end));
-    assert_eq!(must(ledger.reader.settlements(&[job.id]).await), [settlement.clone()]);
+    assert_eq!(must(ledger.reader.settlements(&[job.id]).await), std::slice::from_ref(&settlement));
     let seen = view(ledger, &job).await.settlement;
     assert_eq!(
         seen.as_ref().map(|it| (&it.end, EndKind::of(&it.end))),

@@ -97,7 +97,7 @@ impl JobOwner for PostgresLedger {
         let settled = self.settling.run(row).await?;
         // A second try of what did commit calls off again: the first may have died between its two commits.
         let ended = if let Settled::Before(winner) = &settled { winner } else { settlement };
-        if ended.end.billed().is_none() {
+        if ended.end.owed().is_none() {
             self.call_off_others(ended).await;
         }
         Ok(settled)
