@@ -3,6 +3,7 @@
 //!
 //! `job_stream` is one job's, `teller` sends what was released.
 
+mod follower;
 mod job_stream;
 mod teller;
 

@@ -25,7 +25,6 @@ async fn told_by(mut python: Command) -> Value {
     let output = run.expect("no panic").expect("python3 runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && output.stdout.is_empty(), "{said}");
-    println!("{said}");
     serde_json::from_str(&said).expect("a line of JSON")
 }
 

@@ -11,6 +11,7 @@ use infera_types::request::Release;
 use infera_types::time::Timestamp;
 use tokio::sync::Notify;
 
+use super::follower::{Follower, Has};
 use crate::decisions::hanging_up;
 use crate::decisions::passed_on::{Fit, fit, keeps};
 use crate::decisions::release::{Voice, first, releasable};
@@ -94,41 +95,6 @@ struct Told {
 impl Told {
     fn voice(&self) -> Voice<'_> {
         Voice { party: &self.party, standing: self.slot.standing(), tokens: self.slot.tokens() }
-    }
-}
-
-/// A gateway, and what its clients have.
-#[derive(Debug)]
-struct Follower {
-    gateway: GatewayId,
-    has: Has,
-}
-
-/// What a gateway's clients have.
-#[derive(Clone, Copy, Debug)]
-enum Has {
-    /// Unknown: the gateway hasn't said what it has passed on of an earlier owner's stream.
-    Unsaid,
-    /// The first of the tokens that were released here, by their number.
-    Told(usize),
-    /// What an earlier owner released, and more of it than was released here so far, or something else.
-    Elsewhere(PassedOn),
-}
-
-impl Has {
-    /// Returns what it comes to once these tokens are released.
-    fn beside(self, released: &[TokenId]) -> Self {
-        match self {
-            Self::Elsewhere(passed_on) => Self::of(passed_on, released),
-            Self::Unsaid | Self::Told(_) => self,
-        }
-    }
-
-    fn of(passed_on: PassedOn, released: &[TokenId]) -> Self {
-        match fit(released, &passed_on) {
-            Fit::Extends(count) => Self::Told(count),
-            Fit::IsBehind | Fit::Contradicts => Self::Elsewhere(passed_on),
-        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Streams of jobs, from frames to what gateways are told.
+
 use std::ops::ControlFlow;
 use std::path::Path;
 

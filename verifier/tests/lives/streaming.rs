@@ -184,7 +184,8 @@ async fn taken_over(answer: &[TokenId], says: bool) -> (Settlement, Balance) {
     let watching = async {
         loop {
             if says {
-                network.broker.publish_fleeting(&topology::watching(), watch.to_message("watch"));
+                let message = watch.to_message(network.gateway.as_str());
+                network.broker.publish_fleeting(&topology::watching(&network.gateway), message);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
