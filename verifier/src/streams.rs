@@ -1,7 +1,7 @@
 //! Holds the streams of jobs in progress: what their nodes have framed, what of it was released, and what each gateway has been
 //! told. Nothing here ends a job: a stream that loses everything costs its client the sight of tokens before the end.
 //!
-//! `job_stream` is one job's, `teller` sends what was released.
+//! `job_stream` is one job's, `follower` what a gateway has of it, `teller` sends what was released.
 
 mod follower;
 mod job_stream;
