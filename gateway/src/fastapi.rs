@@ -21,7 +21,7 @@ pub(crate) use check::{Checked, Field, Kind, check, check_closed};
 pub(crate) use json::Json;
 pub(crate) use mistakes::{Flaw, Mistake, Mistakes, Part, Step};
 pub(crate) use range::{Bound, Range};
-pub(crate) use strangers::refuse_strangers;
+pub(crate) use strangers::{Strangers, refuse_strangers};
 
 use hyper::header::HeaderValue;
 use json::JsonError;

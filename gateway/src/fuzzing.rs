@@ -141,7 +141,7 @@ pub fn headers(bytes: &[u8]) {
     *request.headers_mut() = headers;
     let _ = fuzzed::preflight(&request, shared.as_ref());
     let (head, ()) = request.into_parts();
-    if let Err(error) = fuzzed::check_head(&head, &Config::default()) {
+    if let Err(error) = fuzzed::check_head(&head) {
         assert!(error.status(Face::OpenAi).is_client_error());
     }
 }

@@ -1,5 +1,5 @@
 //! Holds the streams of jobs in progress: what their nodes have framed, what of it was released, and what each gateway has been
-//! told. Nothing here ends a job: a stream that loses everything costs its client the sight of tokens before the end.
+//! told. A stream that loses everything costs its client the sight of tokens before the end; only that the client hung up ends a job.
 //!
 //! `job_stream` is one job's, `follower` what a gateway has of it, `teller` sends what was released.
 
@@ -69,8 +69,8 @@ impl Streams {
         Framed::Taken(taken)
     }
 
-    /// Takes in what a gateway says that it has passed on, and tells it what comes next, unless the client hung up. A job that isn't streamed here is
-    /// another verifier's.
+    /// Takes in what a gateway says that it has passed on, and tells it what comes next, unless the client hung up. A job that isn't
+    /// streamed here is another verifier's.
     pub(crate) fn watch(&self, gateway: &GatewayId, watched: &Watched) {
         let stream = self.jobs().get(&watched.job).cloned();
         if let Some(stream) = stream {
@@ -147,7 +147,11 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         // Assignments that are given up only because their job is over here release nothing.
         self.stream.close();
-        self.streams.jobs().remove(&self.stream.job());
+        let mut jobs = self.streams.jobs();
+        // The job may have been released and taken again meanwhile, with a stream of its own.
+        if jobs.get(&self.stream.job()).is_some_and(|stream| Arc::ptr_eq(stream, &self.stream)) {
+            jobs.remove(&self.stream.job());
+        }
     }
 }
 

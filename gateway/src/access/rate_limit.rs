@@ -26,7 +26,7 @@ use crate::config::Config;
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 
 /// A key may have this many times as many looks in flight as requests. Looks end in milliseconds: the bound is for clients
-/// that don't read what they ask for.
+/// that don't read what they ask for. As many jobs may it follow, which take no turns from its looks.
 const LOOKS_TIMES: u32 = 4;
 
 /// How long a look waits for its turn: longer than a client that reads takes for all of its replies.
@@ -39,6 +39,8 @@ pub(crate) enum Work {
     Request,
     /// It looks at something or cancels it.
     Look,
+    /// It follows a job until its end.
+    Follow,
 }
 
 /// The limits of one key or account, by what they count; none where there is no limit.
@@ -99,6 +101,7 @@ pub(crate) struct Limits {
     pub(super) untold: Untold,
     pub(super) turns: Turns,
     look_turns: Turns,
+    follow_turns: Turns,
     /// The tokens that are reserved for jobs whose end comes later.
     pub(super) held: Held,
     signups: ByAddress,
@@ -128,6 +131,7 @@ impl Limits {
             untold: Untold::default(),
             turns: turns(1, config.turn_wait()),
             look_turns: turns(LOOKS_TIMES, LOOK_WAIT),
+            follow_turns: turns(LOOKS_TIMES, config.turn_wait()),
             held: Held::default(),
             signups: ByAddress::new(config.signups_per_minute, window),
             nodes: ByAddress::new(config.node_checks_per_minute, window),
@@ -147,6 +151,7 @@ impl Limits {
         let (quantity, turns, limit) = match work {
             Work::Request => (Quantity::Requests, &self.turns, Limit::Rate),
             Work::Look => (Quantity::Looks, &self.look_turns, Limit::Looks),
+            Work::Follow => (Quantity::Looks, &self.follow_turns, Limit::Looks),
         };
         let now = Instant::now();
         self.spend(caller, (quantity, 1), attempt, now).map_err(|wait| ApiError::Limited(limit, wait))?;

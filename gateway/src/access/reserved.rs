@@ -123,7 +123,17 @@ impl Reserved {
         }
         // They may be the jobs of an earlier request that this one found again, for which others are held.
         if ends.iter().any(|(job, _)| !self.is_for(*job)) {
-            self.give_back();
+            return self.give_back();
+        }
+        if self.unheld > 0 && ends.len() == self.jobs.len() {
+            let used = |(job, used): &(JobId, Used)| used.by_choice(self.jobs.first() != Some(job));
+            let used: u64 = ends.iter().map(used).sum();
+            let of = (self.caller.key, &self.caller.account);
+            if used < self.unheld {
+                self.limits.give_back(of, (Quantity::Tokens, self.unheld - used));
+            } else if used > self.unheld {
+                self.limits.spend_anyway(of, (Quantity::Tokens, used - self.unheld));
+            }
         }
     }
 

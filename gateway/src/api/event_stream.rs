@@ -18,6 +18,9 @@ pub(crate) const PIECE_MAX_BYTES: usize = 2 * 1024;
 /// The most bytes of an event of text. [`EventSink::has_room`] says whether one more fits.
 pub(crate) const EVENT_MAX_BYTES: usize = 14 * 1024;
 
+/// How long a client may take nothing of what waits for it, once there is no room for more.
+pub(crate) const STALLED_MAX: Duration = Duration::from_secs(10);
+
 /// The end that events are put into.
 #[derive(Debug)]
 pub(crate) struct EventSink {
@@ -100,10 +103,11 @@ impl EventSink {
         self.put(&mut waiting, event)
     }
 
-    /// Puts an event in once there is room for it: one that is larger than all that may wait, once nothing waits.
+    /// Puts an event in once there is room for it: one that is larger than all that may wait, once nothing waits. A client that takes
+    /// nothing for [`STALLED_MAX`] is too slow.
     ///
     /// # Errors
-    /// [`Unsent::Gone`].
+    /// [`Unsent`].
     pub(crate) async fn send_patiently(&self, event: Bytes) -> Result<(), Unsent> {
         loop {
             {
@@ -112,9 +116,14 @@ impl EventSink {
                     return self.put(&mut waiting, event);
                 }
             }
+            let left = STALLED_MAX.saturating_sub(self.stalled());
+            if left.is_zero() {
+                return Err(Unsent::TooSlow);
+            }
             tokio::select! {
                 () = self.queue.room.notified() => {}
                 () = self.gone() => return Err(Unsent::Gone),
+                () = tokio::time::sleep(left) => {}
             }
         }
     }
@@ -259,6 +268,14 @@ mod tests {
             next(&mut events).await;
         }
         assert!(memory.reserve(&mut other, 50_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_has_an_end() {
+        let (sink, _events) = event_stream(10, MemoryBudget::new(0));
+        sink.send(event(6)).unwrap();
+        assert_eq!(sink.send_patiently(event(6)).await, Err(Unsent::TooSlow));
+        assert_eq!(sink.stalled(), STALLED_MAX);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,9 @@ use super::metadata::METADATA;
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::{metadata, stream_form};
 use crate::fastapi::number;
-use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, refuse_strangers};
+use crate::fastapi::{
+    Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Strangers, Unfit, refuse_strangers,
+};
 
 /// The longest idempotency key, in characters, the same as in the header.
 const KEY_MAX: usize = 255;
@@ -111,14 +113,14 @@ pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unf
     let Some(list) = body.get("jobs") else {
         // Alone, a job may also be a list of jobs whose name was misspelt.
         let known: Vec<&str> = known.into_iter().chain(["jobs"]).collect();
-        return Ok(JobsRequest::One(Box::new(item(body, &known, bounds)?)));
+        return Ok(JobsRequest::One(Box::new(item(body, &mut Strangers::new(&known), bounds)?)));
     };
     let mut mistakes = Mistakes::default();
     refuse_strangers(body, &["jobs"], &[], &mut mistakes);
     let Some(items) = bounded_list(list, "jobs", &mut mistakes) else { return Err(mistakes.into()) };
-    let mut read = Vec::with_capacity(items.len());
+    let (mut read, mut strangers) = (Vec::with_capacity(items.len()), Strangers::new(&known));
     for (index, body) in items.iter().enumerate() {
-        match item(body, &known, bounds) {
+        match item(body, &mut strangers, bounds) {
             Ok(item) => read.push(item),
             Err(Unfit::Mistakes(of_item)) => {
                 mistakes.add_all(&[Step::name("jobs"), Step::Index(index)], of_item)
@@ -143,11 +145,11 @@ fn item_members() -> Vec<&'static str> {
     tables.chain(refused).chain(HARMLESS).chain(["verification", METADATA.name, "best_of"]).collect()
 }
 
-/// Reads one job. A member that isn't `known` is refused: in a conversation OpenAI's clients may send what they like, but here a
+/// Reads one job. A stranger among its members is refused: in a conversation OpenAI's clients may send what they like, but here a
 /// misspelt idempotency key would make a second job.
-fn item(body: &Json, known: &[&str], bounds: AnswerBounds) -> Result<JobItem, Unfit> {
+fn item(body: &Json, strangers: &mut Strangers<'_>, bounds: AnswerBounds) -> Result<JobItem, Unfit> {
     let (mut mistakes, mut of_job) = (Mistakes::default(), Mistakes::default());
-    refuse_strangers(body, known, &[], &mut mistakes);
+    strangers.refuse(body, &[], &mut mistakes);
     let key = idempotency_key(body, &mut of_job);
     stream_form::refuse(body, &mut of_job);
     match chat_request::read(Form::OpenAi, body, bounds) {

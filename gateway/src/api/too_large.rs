@@ -53,7 +53,7 @@ impl TooLarge {
                 });
                 format!(
                     " Send the jobs in {least} requests or more. Each takes up to {ITEMS_MAX} jobs, as many as fit into \
-                     {max_bytes} bytes: some {} of a thousand bytes.",
+                     {max_bytes} bytes: some {} of a thousand bytes. Shorten a job that doesn't fit alone.",
                     (max_bytes / 1_000).clamp(1, ITEMS_MAX)
                 )
             }
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(
             message(Some(1_600_000), "/v1/jobs"),
             "The body has 1600000 bytes, and this path takes at most 524288. Send the jobs in 4 requests or more. Each takes up to \
-             1000 jobs, as many as fit into 524288 bytes: some 524 of a thousand bytes."
+             1000 jobs, as many as fit into 524288 bytes: some 524 of a thousand bytes. Shorten a job that doesn't fit alone."
         );
         assert!(message(None, "/v1/jobs").contains("more than 524288 bytes"));
         assert!(message(None, "/v1/jobs").contains("in 2 requests"));

@@ -219,12 +219,6 @@ impl Mistakes {
         }
     }
 
-    /// Returns whether no further mistake is listed, only counted.
-    #[must_use]
-    pub(crate) const fn is_full(&self) -> bool {
-        self.listed.len() >= MISTAKES_MAX
-    }
-
     /// Returns the mistakes that are listed.
     #[must_use]
     pub(crate) fn listed(&self) -> &[Mistake] {

@@ -240,7 +240,7 @@ fn check(state: &State, origin: Origin, head: &Parts) -> Result<(), ApiError> {
     if let Some(RefusedHead(error)) = head.extensions.get() {
         return Err(error.clone());
     }
-    limits::check_head(head, &state.config)?;
+    limits::check_head(head)?;
     hosts::check(&head.uri, &head.headers, origin.is_loopback, &state.config.hosts)
 }
 

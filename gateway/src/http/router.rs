@@ -85,7 +85,11 @@ impl Route {
             && !self.path.starts_with(ACCOUNT)
             && !self.path.starts_with(NODE_GROUPS)
             && !self.path.ends_with("/cancel");
-        if is_request { Work::Request } else { Work::Look }
+        match self.path {
+            FOLLOW => Work::Follow,
+            _ if is_request => Work::Request,
+            _ => Work::Look,
+        }
     }
 
     /// Returns the largest body that the route takes, in bytes. Only conversations and lists of jobs' ids are long; routes
@@ -99,6 +103,9 @@ impl Route {
         }
     }
 }
+
+/// The path whose reply goes on until a job's end.
+const FOLLOW: &str = "/v1/jobs/{id}/events";
 
 /// The path that takes a thousand ids of jobs, which are some 40 kB.
 const CANCEL: &str = "/v1/jobs/cancel";
@@ -186,7 +193,7 @@ static ROUTES: [Route; 61] = [
     route(Method::DELETE, "/v1/jobs/{id}", Access::Key, |s, call| {
         Box::pin(async move { jobs::cancel(&s.jobs, &s.limits, call).await })
     }),
-    route(Method::GET, "/v1/jobs/{id}/events", Access::Key, |s, call| {
+    route(Method::GET, FOLLOW, Access::Key, |s, call| {
         Box::pin(async move { job_events::events(&s.jobs, &s.stop, call).await })
     }),
     // The text of jobs.

@@ -12,6 +12,10 @@ use super::handle::Jobs;
 use super::waiters::Wait;
 use crate::api::error::ApiError;
 
+/// How long ends are looked up while this gateway ends: connections are cut two seconds after their clients should have been
+/// answered.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
 /// A client's wait for all of its request's jobs.
 #[derive(Debug)]
 pub(crate) struct Waits(Vec<Wait>);
@@ -58,7 +62,14 @@ impl Waits {
             () = jobs.answer_now.cancelled() => ApiError::Draining,
         };
         // A completion may be lost, and a client whose time is over can't wait for the next poll.
-        match jobs.reader.settlements(ids).await {
+        let look = jobs.reader.settlements(ids);
+        let found = if matches!(error, ApiError::Draining) {
+            let Ok(found) = tokio::time::timeout(LAST_LOOK, look).await else { return Err(error) };
+            found
+        } else {
+            look.await
+        };
+        match found {
             Ok(ended) if ended.len() == ids.len() || ended.iter().any(is_failure) => Ok(ended),
             Ok(_) => Err(error),
             Err(ledger_error) => {

@@ -155,6 +155,9 @@ impl Streams {
                 let bytes = told.passing.bytes();
                 told.is_full = !self.memory.reserve(&mut told.reservation, bytes);
                 told.followers.iter().for_each(|(_, bell)| bell.notify_one());
+                drop(told);
+                // What was missing has come: to ask for it now would have the owner go back.
+                lock(&self.asking).remove(&delta.job);
             }
         }
     }

@@ -48,8 +48,12 @@ pub(super) fn settle(reserved: Reserved, outcome: &Result<Outcome, Failure>) {
     }
 }
 
-/// Settles the tokens of a conversation whose client hung up, by the ends of its jobs that are known.
-pub(super) fn settle_parted(reserved: Reserved, ends: &[Settlement]) {
+/// Settles the tokens of a conversation whose client hung up, by the ends of its jobs that are known. One that joined the jobs of an
+/// earlier request made none of its own.
+pub(super) fn settle_parted(reserved: Reserved, is_joined: bool, ends: &[Settlement]) {
+    if is_joined && ends.is_empty() {
+        return reserved.give_back();
+    }
     reserved.settle(&ends.iter().map(|end| (end.job_id, Used::of(end))).collect::<Vec<_>>());
 }
 

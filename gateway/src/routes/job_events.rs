@@ -21,10 +21,10 @@ use tracing::{Instrument as _, Span};
 
 use super::call::Call;
 use super::jobs::{ID, failed, id as id_of};
-use super::streaming::{KEEP_ALIVE_AFTER, LOOK_EVERY, STALLED_MAX, WAITING_MAX_BYTES};
+use super::streaming::{KEEP_ALIVE_AFTER, LOOK_EVERY, WAITING_MAX_BYTES};
 use crate::api::chunks::KEEP_ALIVE;
 use crate::api::error::ApiError;
-use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, Unsent, event_stream};
+use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, STALLED_MAX, Unsent, event_stream};
 use crate::api::failure::Failure;
 use crate::api::job_events::{self, EventId};
 use crate::api::objects;
@@ -37,7 +37,9 @@ use crate::jobs::{Following, Jobs, Mark, Overturned};
 const LAST_EVENT_ID: Parameter = Parameter {
     place: Place::Header,
     name: "Last-Event-ID",
-    shape: Shape::Pattern("^[a-z]{5,9}\\.[0-9]{1,9}\\.[0-9a-f]{16}$"),
+    shape: Shape::Pattern(
+        "^(queued|running|succeeded|failed|cancelled|expired)\\.[0-9]{1,9}\\.[0-9a-f]{16}$",
+    ),
     about: "The id of the last event that the client has: what comes after it is told, and nothing twice. Without it, all is told.",
     example: "running.0.e3b0c44298fc1c14",
 };
@@ -147,7 +149,7 @@ impl Telling {
         mut ends: Waits,
     ) -> Result<(), Over> {
         if view.settlement.is_some() {
-            return self.end(jobs, view).await;
+            return self.end(jobs, stop, view).await;
         }
         self.tell_status(objects::status(&view))?;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
@@ -173,7 +175,7 @@ impl Telling {
         self.following = None;
         let view = jobs.reader.job(&self.account, self.job).await;
         let view = view.map_err(|error| failed(self.job, &error).error)?;
-        self.end(jobs, view.ok_or(ApiError::NotFound)?).await
+        self.end(jobs, stop, view.ok_or(ApiError::NotFound)?).await
     }
 
     /// Tells the state if it is another than was told last.
@@ -227,7 +229,7 @@ impl Telling {
     }
 
     /// Tells what is left of the answer and the end, each event once there is room for it.
-    async fn end(&mut self, jobs: &Jobs, view: JobView) -> Result<(), Over> {
+    async fn end(&mut self, jobs: &Jobs, stop: &Shutdown, view: JobView) -> Result<(), Over> {
         if view.kept.erased_ms.is_some() {
             return Err(Over::Early(ApiError::Erased));
         }
@@ -239,12 +241,20 @@ impl Telling {
             self.status = Some(RUNNING);
             while let Some(piece) = self.mark.next(&answer.text, PIECE_MAX_BYTES)? {
                 let event = job_events::text(self.id(), piece);
-                self.sink.send_patiently(event).await?;
+                self.send_patiently(stop, event).await?;
             }
         }
         self.status = Some(objects::status(&view));
-        self.sink.send_patiently(job_events::end(self.id(), objects::job(&view))).await?;
-        Ok(())
+        self.send_patiently(stop, job_events::end(self.id(), objects::job(&view))).await
+    }
+
+    /// Sends an event once there is room for it, unless this gateway ends before that.
+    async fn send_patiently(&self, stop: &Shutdown, event: Bytes) -> Result<(), Over> {
+        tokio::select! {
+            biased;
+            sent = self.sink.send_patiently(event) => Ok(sent?),
+            () = stop.cancelled() => Err(Over::Early(ApiError::Draining)),
+        }
     }
 
     fn send(&mut self, event: Bytes) -> Result<(), Over> {

@@ -29,7 +29,7 @@ use super::charging;
 use crate::access::{Reserved, Turn};
 use crate::api::chunks::{self, Chunks, DONE, GoesOn, KEEP_ALIVE};
 use crate::api::error::ApiError;
-use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, Unsent, event_stream};
+use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, STALLED_MAX, Unsent, event_stream};
 use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::reply::Reply;
@@ -48,9 +48,6 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most bytes that wait for a client that reads slowly: a thousand tokens' text. What is released meanwhile waits in the
 /// answer itself, which all its followers share.
 pub(super) const WAITING_MAX_BYTES: usize = 48 * 1024;
-
-/// How long a client may take nothing of what waits for it, once there is no room for more.
-pub(super) const STALLED_MAX: Duration = Duration::from_secs(10);
 
 /// How a stream began.
 struct Begun {
@@ -135,7 +132,7 @@ struct Streaming {
 
 impl Streaming {
     async fn run(mut self, jobs: Arc<Jobs>, order: Order, held: Held) {
-        let Held { reserved, turns } = held;
+        let Held { reserved, mut turns } = held;
         let (account, has_key) = (order.caller.account.clone(), order.idempotency.is_some());
         let (joins, joined) = Joins::of_stream();
         let mut joined = Some(joined);
@@ -165,20 +162,29 @@ impl Streaming {
                 Err(Ended::Early(error)) => {
                     let failure = Failure::of_job(error, self.job);
                     self.fail(failure);
+                    drop(std::mem::take(&mut turns));
                     // The job goes on, as its client is told.
                     break (Some(answering.as_mut().await), None);
                 }
             }
         };
-        let Some(outcome) = outcome else {
-            let had = streaming.map_or_else(Vec::new, Streaming::had);
-            if has_key || had.iter().all(|watched| watched.passed_on.count == 0) {
-                return;
+        drop(turns);
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            // The connection may have been cut because this gateway ends: the client was told that the job goes on.
+            None if jobs.answer_now.is_cancelled() => answering.as_mut().await,
+            None => {
+                let is_joined = joined.is_none();
+                let had = streaming.map_or_else(Vec::new, Streaming::had);
+                let ends = if has_key || had.iter().all(|watched| watched.passed_on.count == 0) {
+                    Vec::new()
+                } else {
+                    let parting = Parting::begin(&jobs, account, had);
+                    drop(answering);
+                    parting.ends().await
+                };
+                return charging::settle_parted(reserved, is_joined, &ends);
             }
-            drop(turns);
-            let parting = Parting::begin(&jobs, account, had);
-            drop(answering);
-            return charging::settle_parted(reserved, &parting.ends().await);
         };
         if let Some(earlier) = joined.as_mut().and_then(|joined| joined.try_recv().ok()) {
             is_replayed |= earlier.replayed;

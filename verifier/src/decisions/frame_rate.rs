@@ -39,6 +39,12 @@ pub struct FrameRate {
 }
 
 impl FrameRate {
+    /// Returns whether the node sends in the present second, or has sent more than it may and not made up for it.
+    #[must_use]
+    pub const fn is_in_excess(&self, now_ms: u64) -> bool {
+        self.excess > 0 || self.second == now_ms / 1_000
+    }
+
     /// Counts one more frame at `now_ms`, by whatever clock, which doesn't go back.
     pub fn count(&mut self, now_ms: u64) -> Pace {
         let second = now_ms / 1_000;

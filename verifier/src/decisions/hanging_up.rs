@@ -3,18 +3,20 @@
 //!
 //! * Billed are the prompt and the tokens that the gateway passed on, whoever had told them: what a client was shown on one node's word
 //!   alone it asked to be shown so.
-//! * Paid is as far as a quorum of parties shares these tokens: a node by itself could have made them up. As many as a quorum
-//!   shares are paid to each node that told all of them. A node that told another token in place of one of them agreed on
+//! * Paid is as far as a quorum of parties shared these tokens: a node by itself could have made them up. What was shown as agreed
+//!   a quorum had told when it was shown, whatever its nodes say later; of one node's word, as much counts as a quorum shares
+//!   now. As many are paid to each node that told all of them. A node that told another token in place of one of them agreed on
 //!   nothing; it isn't paid, and its word doesn't count for the others.
 //! * Where one replica was asked for, nothing was compared, and nobody is paid, as for a whole answer.
-//! * Nothing is billed where the parties that contradict what was shown leave no quorum for it: the job would have ended without an
-//!   answer.
+//! * Nothing is billed where the parties that contradict one node's word, which was shown, leave no quorum for it: the job would
+//!   have ended without an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use infera_types::ids::AssignmentId;
 use infera_types::job::{Delivered, VerificationPolicy};
 use infera_types::numbers::TokenId;
+use infera_types::request::Release;
 
 use crate::decisions::quorum::needed;
 
@@ -38,12 +40,14 @@ pub struct HangUp<'a> {
     pub passed_on: &'a [TokenId],
     /// How much agreement was asked for.
     pub policy: VerificationPolicy,
+    /// When tokens went to the client.
+    pub release: Release,
 }
 
 /// Returns what the client owes and who is paid; none if it owes nothing.
 #[must_use]
 pub fn owed(hang_up: &HangUp<'_>, told: &[Told]) -> Option<Delivered> {
-    let HangUp { prompt_tokens, passed_on, policy } = *hang_up;
+    let HangUp { prompt_tokens, passed_on, policy, release } = *hang_up;
     let shared =
         |one: &Told| one.tokens.iter().zip(passed_on).take_while(|(own, theirs)| own == theirs).count();
     let agrees = |one: &Told| shared(one) == one.tokens.len().min(passed_on.len());
@@ -52,8 +56,9 @@ pub fn owed(hang_up: &HangUp<'_>, told: &[Told]) -> Option<Delivered> {
         let most = furthest.entry(&one.party).or_default();
         *most = shared(one).max(*most);
     }
-    let agreed_tokens = match policy.replicas {
-        1 => 0,
+    let agreed_tokens = match (policy.replicas, release) {
+        (1, _) => 0,
+        (_, Release::Agreed) => passed_on.len(),
         _ => nth_largest(furthest.values().copied().collect(), needed(&policy)),
     };
     let against: BTreeSet<&str> =

@@ -169,18 +169,19 @@ const fn delivered<'a>(case: &Case<'a>) -> Option<&'a Delivered> {
     }
 }
 
-/// Returns whether an assignment's node told what the job's client had. A miss stands, and so does a fault of L0.
+/// Returns whether an assignment's node told what the job's client had. A miss stands, and so does a fault of L0. One that was named
+/// is neutral only because this verifier may have missed its answer, which takes nothing from what it told.
 fn has_told(record: &AssignmentRecord, delivered: &Delivered) -> bool {
     let is_open_or_sound = match record.state {
-        AssignmentState::Open => true,
+        AssignmentState::Open | AssignmentState::Neutral => true,
         AssignmentState::Answered => sound(record).is_some(),
-        AssignmentState::Missed | AssignmentState::Neutral => false,
+        AssignmentState::Missed => false,
     };
     is_open_or_sound && delivered.agreed.contains(&record.id)
 }
 
-/// From sending to arrival; of one that told what the client had and whose replica wasn't in, to the job's end. Where a successor closes, the time that its predecessor's death cost isn't the node's: such
-/// an answer counts as just in time.
+/// From sending to arrival; of one that told what the client had and whose replica wasn't in, to the job's end. Where a successor
+/// closes, the time that its predecessor's death cost isn't the node's: such an answer counts as just in time.
 fn elapsed_ms(case: &Case<'_>, record: &AssignmentRecord, has_told: bool) -> u64 {
     let ended_ms = has_told.then_some(case.settlement.settled_ms);
     let arrived_ms = record.replica.as_ref().map(|one| one.arrived_ms);

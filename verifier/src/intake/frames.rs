@@ -19,7 +19,8 @@ use crate::tenure::Tenure;
 /// The prefetch, which bounds nothing where nothing is acknowledged.
 const PREFETCH: u16 = 256;
 
-/// How many nodes' rates are remembered; all are forgotten when there are more, since rates are of the last second.
+/// How many nodes' rates are remembered. When there are more, those of nodes that are within their rate are forgotten, which changes
+/// nothing for them.
 const RATES_MAX: usize = 10_000;
 
 /// Reads nodes' frames until the tenure ends.
@@ -35,10 +36,10 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
                 tenure.counters.frames_too_fast.add_one();
                 continue;
             }
-            if rates.len() >= RATES_MAX {
-                rates.clear();
-            }
             let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if rates.len() >= RATES_MAX {
+                rates.retain(|_, rate| rate.is_in_excess(now_ms));
+            }
             let pace = rates.entry(sender.to_owned()).or_default().count(now_ms);
             match pace {
                 Pace::Fine => take(&tenure, &delivery),

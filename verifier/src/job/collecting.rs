@@ -64,7 +64,9 @@ impl Asking {
     /// Returns the end of a job whose client hung up when it had these tokens.
     fn hung_up(&self, told: &[Told], had: &[TokenId]) -> End {
         let prompt_tokens = self.prepared.prompt_tokens;
-        let delivered = owed(&HangUp { prompt_tokens, passed_on: had, policy: self.job.policy }, told);
+        let delivered = self.prepared.request.stream.and_then(|release| {
+            owed(&HangUp { prompt_tokens, passed_on: had, policy: self.job.policy, release }, told)
+        });
         tracing::debug!(job = %self.job.id, had = had.len(), ?delivered, "a client hung up on a stream");
         End::Cancelled { delivered }
     }
@@ -124,6 +126,8 @@ impl Asking {
             Decision::Settle(agreed) => {
                 Decision::Settle(Agreed { status: VerificationStatus::Disputed, ..agreed })
             }
+            // What is still out may yet make a disputed answer.
+            Decision::Wait if matches!(kept, Decision::Fail(_)) => Decision::Wait,
             _ => kept,
         }
     }

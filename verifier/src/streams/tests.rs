@@ -357,5 +357,4 @@ fn the_first_hanging_up_at_the_jobs_own_gateway_counts() {
     assert_eq!(stop(3, &RIGHT, &own), Some(RIGHT[..2].to_vec()));
     let told: Vec<usize> = rig.open.stream().told().iter().map(|one| one.tokens.len()).collect();
     assert_eq!(told, [4, 3, 0]);
-    assert!(rig.streams.untold().is_empty(), "the gateway of a client that is gone is told nothing");
 }

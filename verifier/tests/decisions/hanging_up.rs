@@ -2,6 +2,7 @@
 
 use infera_types::job::{Delivered, End, VerificationPolicy};
 use infera_types::numbers::TokenId;
+use infera_types::request::Release;
 use infera_verifier::decisions::hanging_up::{HangUp, Told, owed};
 use infera_verifier::decisions::verdicts::{Witness, close};
 use proptest::prelude::*;
@@ -24,11 +25,15 @@ fn told(members: &str) -> Vec<Told> {
     members.map(one).collect()
 }
 
-/// Returns what is billed, what is paid, and the places of those to whom, or that nothing is owed.
-fn outcome(passed_on: &str, (replicas, quorum): (u8, u8), members: &str) -> String {
+/// Returns what is billed of one node's word that was shown, what is paid, and the places of those to whom, or that nothing is owed.
+fn outcome(passed_on: &str, policy: (u8, u8), members: &str) -> String {
+    outcome_of(Release::First, passed_on, policy, members)
+}
+
+fn outcome_of(release: Release, passed_on: &str, (replicas, quorum): (u8, u8), members: &str) -> String {
     let (told, passed_on) = (told(members), tokens(passed_on));
     let policy = VerificationPolicy { replicas, quorum };
-    let hang_up = HangUp { prompt_tokens: PROMPT, passed_on: &passed_on, policy };
+    let hang_up = HangUp { prompt_tokens: PROMPT, passed_on: &passed_on, policy, release };
     let Some(delivered) = owed(&hang_up, &told) else { return "nothing".to_owned() };
     assert_eq!(delivered.prompt_tokens, PROMPT);
     let places = (0..told.len()).filter(|place| delivered.agreed.contains(&assignment(*place)));
@@ -69,6 +74,21 @@ fn table() {
     }
 }
 
+/// A quorum had told what was shown as agreed: what its nodes say afterwards makes nothing free.
+#[test]
+fn what_was_agreed_is_owed_whatever_is_said_later() {
+    for (policy, members, expected) in [
+        ((3, 2), "a:abcd b:abc c:a", "3 billed, 3 to 0,1"),
+        // One began again, was given up, or contradicts what it said.
+        ((3, 2), "a:abcd b: c:a", "3 billed, 3 to 0"),
+        ((3, 2), "a:abcd c:a", "3 billed, 3 to 0"),
+        ((3, 3), "a:abcd b:abc c:x", "3 billed, 3 to 0,1"),
+        ((3, 2), "a:x b:y c:z", "3 billed, 3 to "),
+    ] {
+        assert_eq!(outcome_of(Release::Agreed, "abc", policy, members), expected, "{policy:?} {members}");
+    }
+}
+
 /// A node that told what a client had which hung up is paid for that part; only whole answers are judged.
 #[test]
 fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
@@ -81,7 +101,9 @@ fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
         // Its time was up, but it had told all of it.
         ("Ooo", &[0, 1], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
         // A miss and a fault stand.
-        ("xn!o", &[0, 1, 2, 3], "MNI? paid (4, 4, 1000, 5)"),
+        ("x!o", &[0, 1, 2], "MI? paid (4, 4, 1000, 5)"),
+        // This verifier may have missed its answer.
+        ("no", &[0, 1], "?? paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
     ] {
         for witness in [Witness::Owner, Witness::Successor] {
             let agreed = agreed.iter().copied().map(assignment).collect();
@@ -122,7 +144,8 @@ proptest! {
             Told { assignment: assignment(place), party: format!("p{party}"), tokens }
         }).collect();
         let policy = VerificationPolicy { replicas, quorum };
-        let hang_up = HangUp { prompt_tokens: PROMPT, passed_on: &passed_on, policy };
+        let release = Release::First;
+        let hang_up = HangUp { prompt_tokens: PROMPT, passed_on: &passed_on, policy, release };
         let Some(delivered) = owed(&hang_up, &told) else { return Ok(()) };
         prop_assert_eq!(delivered.tokens as usize, passed_on.len());
         prop_assert!(delivered.agreed_tokens <= delivered.tokens);

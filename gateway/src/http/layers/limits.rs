@@ -13,7 +13,6 @@ use hyper::http::request::Parts;
 
 use crate::api::error::ApiError;
 use crate::api::too_large::{Holds, TooLarge};
-use crate::config::Config;
 
 /// The largest size of all headers' names and values together, in bytes. hyper bounds its buffer instead, and may
 /// exceed that bound by one read.
@@ -26,8 +25,8 @@ const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 /// Refuses requests that the head alone shows to be wrong.
 ///
 /// # Errors
-/// The client's fault: [`ApiError::BadRequest`], [`ApiError::Encoded`], [`ApiError::TooLarge`].
-pub(crate) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
+/// The client's fault: [`ApiError::BadRequest`], [`ApiError::Encoded`], [`ApiError::HeadTooLarge`].
+pub(crate) fn check_head(head: &Parts) -> Result<(), ApiError> {
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(ApiError::BadRequest("Exactly one Host header is needed."));
@@ -40,7 +39,7 @@ pub(crate) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> 
     if head.headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(ApiError::BadRequest("Only 'Expect: 100-continue' is understood."));
     }
-    check_length(head, config.body_max_bytes)
+    Ok(())
 }
 
 /// How a body is encoded.
