@@ -9,6 +9,7 @@ use strum::{IntoStaticStr, VariantArray};
 use crate::columns::{MalformedColumns, finite, read_numbers, read_tokens, write_numbers, write_tokens};
 use crate::features::Features;
 use crate::frames::Attempt;
+use crate::frames::{DeltasFrame, TokensFrame, Watch};
 use crate::ids::{AssignmentId, Digest, JobId, ModelName, VerifierId};
 use crate::job::{End, FailureReason, FinishReason, JobRequest, Settlement};
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
@@ -23,7 +24,7 @@ pub const TOP_COUNT: usize = 4;
 /// may write anything.
 #[must_use]
 pub fn kind_label(kind: &str) -> &'static str {
-    const KINDS: [&str; 7] = [
+    const KINDS: [&str; 10] = [
         JobNotice::KIND,
         Assignment::KIND,
         Replica::KIND,
@@ -31,6 +32,9 @@ pub fn kind_label(kind: &str) -> &'static str {
         Heartbeat::KIND,
         Completion::KIND,
         CapacitySummary::KIND,
+        TokensFrame::KIND,
+        DeltasFrame::KIND,
+        Watch::KIND,
     ];
     KINDS.into_iter().find(|known| *known == kind).unwrap_or("other")
 }
