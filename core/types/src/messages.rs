@@ -8,8 +8,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::columns::{MalformedColumns, finite, read_numbers, read_tokens, write_numbers, write_tokens};
 use crate::features::Features;
-use crate::frames::Attempt;
-use crate::frames::{DeltasFrame, TokensFrame, Watch};
+use crate::frames::{Attempt, DeltasFrame, TokensFrame, Watch};
 use crate::ids::{AssignmentId, Digest, JobId, ModelName, VerifierId};
 use crate::job::{End, FailureReason, FinishReason, JobRequest, Settlement};
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
