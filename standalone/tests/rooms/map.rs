@@ -25,6 +25,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "private_files",
             "shutdown",
             "retry",
+            "delivered",
             "job",
             "service",
             "features",
