@@ -21,7 +21,7 @@ pub(crate) mod job_events;
 pub(crate) mod jobs_refusals;
 pub(crate) mod jobs_request;
 pub(crate) mod key_objects;
-mod knob_fields;
+pub(crate) mod knob_fields;
 mod knobs;
 mod logprobs;
 pub(crate) mod metadata;

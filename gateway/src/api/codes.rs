@@ -111,7 +111,7 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "bad_request" 400 [400], Client Useless: "The head, a header or the framing of the body is wrong. The message says what; the connection is closed.";
     "invalid_json" 400 [400, 422], Client Useless: "The body is no JSON (with the position), no UTF-8, or nested too deep.";
     "missing_field" 400 [422], Client Useless: "A required field is missing: `param` names it, or `detail` lists it.";
-    "invalid_value" 400 [422], Client Useless: "A value has the wrong type or is out of range, an option is not supported, or there is no such member. `param` names the first one; `detail` lists all.";
+    "invalid_value" 400 [422], Client Useless: "A value has the wrong type or is out of range, an option is not supported, or there is no such member. `param` names the first one; on the network's own face `detail` lists those that are found together.";
     "context_length_exceeded" 400 [400], Client Useless: "The messages leave no room for an answer in the model's context. The message has both numbers. Shorten the messages.";
     "unsupported_by_model" 400 [400], Client Useless: "The nodes that serve the model can not do what the parameters ask that the message names. Leave these out, or ask another model.";
     "invalid_messages" 400 [400], Client Useless: "The model's chat template refuses the conversation, for the reason in the message: roles that do not alternate, say.";

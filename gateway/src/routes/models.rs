@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use infera_ledger::CatalogueEntry;
+use infera_types::features::Feature;
 use infera_types::money::{Price, token_price_text};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::api::chat_form;
 use crate::api::chat_request::AnswerBounds;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::knob_fields::KNOBS;
 use crate::api::operation::{Group, Named, Operation, Parameter, Place, Shape, always, json as in_json};
 use crate::api::reply::Reply;
 use crate::config::Currency;
@@ -117,7 +119,7 @@ pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity, terms: &Terms<'_>
     let data: Vec<Value> = models
         .iter()
         .filter(|entry| not_served(entry, capacity, now).is_none())
-        .map(|entry| model(entry, catalogue.price(&entry.name), terms, capacity.nodes(&entry.name, now)))
+        .map(|entry| model(entry, catalogue.price(&entry.name), terms, (capacity, now)))
         .collect();
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
 }
@@ -142,16 +144,23 @@ pub(crate) fn show(
         return Err(error.into());
     }
     let price = catalogue.price(&entry.name);
-    Ok(Reply::json(&model(&entry, price, terms, capacity.nodes(&entry.name, now)))?)
+    Ok(Reply::json(&model(&entry, price, terms, (capacity, now)))?)
 }
 
 /// Makes OpenAI's model object, with the members by which listings of several providers compare models. Their prices are those
 /// of one token, as texts.
-fn model(entry: &CatalogueEntry, price: Option<Price>, terms: &Terms<'_>, nodes: u32) -> Value {
+fn model(
+    entry: &CatalogueEntry,
+    price: Option<Price>,
+    terms: &Terms<'_>,
+    (capacity, now): (&Capacity, Instant),
+) -> Value {
     let price = price.unwrap_or_default();
     let of_sampling = |name: &&str| !["model", "messages", "request_timeout_time"].contains(name);
-    let parameters: Vec<&str> =
-        chat_form::OPENAI.iter().map(|field| field.name).filter(of_sampling).collect();
+    // Its nodes may be too old for knobs; then requests with one are refused by name.
+    let knobs = if capacity.lacks(&entry.name, Feature::Sampling2, now) { &[][..] } else { KNOBS };
+    let names = chat_form::OPENAI.iter().chain(knobs).map(|field| field.name);
+    let parameters: Vec<&str> = names.filter(of_sampling).collect();
     json!({
         "id": entry.name,
         "object": "model",
@@ -172,6 +181,6 @@ fn model(entry: &CatalogueEntry, price: Option<Price>, terms: &Terms<'_>, nodes:
             "request": "0",
             "currency": terms.currency.to_string(),
         },
-        "nodes": nodes,
+        "nodes": capacity.nodes(&entry.name, now),
     })
 }

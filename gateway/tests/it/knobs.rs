@@ -301,6 +301,23 @@ async fn announce(rig: &Rig, features: Option<Features>, is_known: impl Fn(u16) 
 }
 
 #[tokio::test]
+async fn a_model_lists_the_knobs_that_its_nodes_can_do() {
+    let rig = Rig::start_with(Config { capacity_ttl_ms: 60_000, ..unlimited() }, 0).await;
+    rig.play(Play::Leave);
+    let all = [Feature::Temperature, Feature::Seed, Feature::Sampling2];
+    for (features, has_knobs) in [(&all[..2], false), (&all, true)] {
+        let features = Features::from_iter(features.iter().copied());
+        announce(&rig, Some(features), |status| (status == 400) != has_knobs).await;
+        let model = rig.get(&format!("/v1/models/{MODEL}")).await.json();
+        let listed = model["supported_parameters"].to_string();
+        for knob in ["n", "stop", "top_p", "logit_bias", "min_tokens", "logprobs", "top_logprobs"] {
+            assert_eq!(listed.contains(&format!("\"{knob}\"")), has_knobs, "{knob} in {listed}");
+        }
+        assert!(listed.contains("\"temperature\"") && listed.contains("\"seed\""), "{listed}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_models_nodes_can_not_do_is_refused_at_the_door() {
     // No other verifier is heard, which wouldn't tell.
     let rig = Rig::start_with(Config { capacity_ttl_ms: 60_000, ..unlimited() }, 0).await;
