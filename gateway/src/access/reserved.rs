@@ -100,12 +100,17 @@ impl Limits {
     pub(crate) fn settle(&self, job: JobId, used: Used) {
         let held = self.held.lock().remove(&job);
         if let Some(HeldTokens { caller, tokens, is_further, .. }) = held {
-            let (of, used) = ((caller.key, &caller.account), used.by_choice(is_further));
-            if used < tokens {
-                self.give_back(of, (Quantity::Tokens, tokens - used));
-            } else if used > tokens {
-                self.spend_anyway(of, (Quantity::Tokens, used - tokens));
-            }
+            self.correct(&caller, tokens, used.by_choice(is_further));
+        }
+    }
+
+    /// Gives back what was reserved and not used, or spends what was used beyond it.
+    fn correct(&self, caller: &Caller, reserved: u64, used: u64) {
+        let of = (caller.key, &caller.account);
+        if used < reserved {
+            self.give_back(of, (Quantity::Tokens, reserved - used));
+        } else if used > reserved {
+            self.spend_anyway(of, (Quantity::Tokens, used - reserved));
         }
     }
 }
@@ -127,13 +132,7 @@ impl Reserved {
         }
         if self.unheld > 0 && ends.len() == self.jobs.len() {
             let used = |(job, used): &(JobId, Used)| used.by_choice(self.jobs.first() != Some(job));
-            let used: u64 = ends.iter().map(used).sum();
-            let of = (self.caller.key, &self.caller.account);
-            if used < self.unheld {
-                self.limits.give_back(of, (Quantity::Tokens, self.unheld - used));
-            } else if used > self.unheld {
-                self.limits.spend_anyway(of, (Quantity::Tokens, used - self.unheld));
-            }
+            self.limits.correct(&self.caller, self.unheld, ends.iter().map(used).sum());
         }
     }
 

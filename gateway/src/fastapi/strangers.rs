@@ -16,8 +16,8 @@ const COMPARED_MAX_BYTES: usize = 64;
 /// The shortest part of a name that tells what was meant, in bytes.
 const PART_MIN_BYTES: usize = 4;
 
-/// The most members of one body that are compared with the known ones: each costs some ten microseconds, and a client that has more
-/// of them wrong has another mistake.
+/// The most members of one body that are compared with the known ones, so that a body of nothing but strangers costs little more than
+/// another. A client that has more of them wrong has another mistake.
 const COMPARED_MAX: usize = 10;
 
 /// Notes the members of `body` that aren't `known`, each with the known one that was probably meant. `within` is where the body

@@ -104,52 +104,38 @@ const OF_ALL: [&str; 8] = [
 /// Errors of operations that take a body.
 const OF_BODIES: [&str; 4] = ["invalid_json", "missing_field", "invalid_value", "overloaded"];
 
+/// Errors of operations that need a key, whatever they ask for.
+const OF_KEYS: [&str; 9] = [
+    "connection_limit_exceeded",
+    "missing_api_key",
+    "invalid_api_key",
+    "key_revoked",
+    "key_expired",
+    "key_blocked",
+    "account_blocked",
+    "insufficient_scope",
+    "ledger_unavailable",
+];
+
 /// Returns the errors that follow from who is admitted.
-fn of_access(route: &Route) -> &'static [&'static str] {
-    match (route.access, route.work()) {
-        (Access::Open, _) => &["connection_limit_exceeded"],
-        (Access::SignUp, _) => &["connection_limit_exceeded", "signup_limit_exceeded", "ledger_unavailable"],
-        (Access::Node, _) => &["connection_limit_exceeded", "node_limit_exceeded", "ledger_unavailable"],
-        (Access::Key | Access::Runner | Access::Admin, Work::Request) => &[
-            "connection_limit_exceeded",
-            "missing_api_key",
-            "invalid_api_key",
-            "key_revoked",
-            "key_expired",
-            "key_blocked",
-            "account_blocked",
-            "insufficient_scope",
-            "rate_limit_exceeded",
-            "token_limit_exceeded",
-            "concurrency_limit_exceeded",
-            "ledger_unavailable",
-        ],
-        (Access::Key | Access::Runner | Access::Admin, Work::Follow) => &[
-            "connection_limit_exceeded",
-            "missing_api_key",
-            "invalid_api_key",
-            "key_revoked",
-            "key_expired",
-            "key_blocked",
-            "account_blocked",
-            "insufficient_scope",
-            "look_limit_exceeded",
-            "concurrency_limit_exceeded",
-            "ledger_unavailable",
-        ],
-        (Access::Key | Access::Runner | Access::Admin, Work::Look) => &[
-            "connection_limit_exceeded",
-            "missing_api_key",
-            "invalid_api_key",
-            "key_revoked",
-            "key_expired",
-            "key_blocked",
-            "account_blocked",
-            "insufficient_scope",
-            "look_limit_exceeded",
-            "ledger_unavailable",
-        ],
-    }
+fn of_access(route: &Route) -> impl Iterator<Item = &'static &'static str> {
+    let (of_keys, own): (&[_], &[_]) = match (route.access, route.work()) {
+        (Access::Open, _) => (&[], &["connection_limit_exceeded"]),
+        (Access::SignUp, _) => {
+            (&[], &["connection_limit_exceeded", "signup_limit_exceeded", "ledger_unavailable"])
+        }
+        (Access::Node, _) => {
+            (&[], &["connection_limit_exceeded", "node_limit_exceeded", "ledger_unavailable"])
+        }
+        (Access::Key | Access::Runner | Access::Admin, Work::Request) => {
+            (&OF_KEYS, &["rate_limit_exceeded", "token_limit_exceeded", "concurrency_limit_exceeded"])
+        }
+        (Access::Key | Access::Runner | Access::Admin, Work::Follow) => {
+            (&OF_KEYS, &["look_limit_exceeded", "concurrency_limit_exceeded"])
+        }
+        (Access::Key | Access::Runner | Access::Admin, Work::Look) => (&OF_KEYS, &["look_limit_exceeded"]),
+    };
+    of_keys.iter().chain(own)
 }
 
 /// Makes the document for a gateway with these settings.

@@ -1,6 +1,6 @@
 //! Accepts several jobs together: all of them in one commit, or none. What refuses a single job refuses the batch, and
-//! every job that could never be answered is named, with the error that it would get alone. A job whose idempotency key was used before is the earlier one, also if none
-//! could be made of it now.
+//! every job that could never be answered is named, with the error that it would get alone. A job whose idempotency key was used
+//! before is the earlier one, also if none could be made of it now.
 
 use std::collections::HashMap;
 use std::sync::Arc;

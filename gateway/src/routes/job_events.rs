@@ -21,17 +21,17 @@ use tracing::{Instrument as _, Span};
 
 use super::call::Call;
 use super::jobs::{ID, failed, id as id_of};
-use super::streaming::{KEEP_ALIVE_AFTER, LOOK_EVERY, WAITING_MAX_BYTES};
+use super::streaming::{Ended, KEEP_ALIVE_AFTER, LOOK_EVERY, WAITING_MAX_BYTES};
 use crate::api::chunks::KEEP_ALIVE;
 use crate::api::error::ApiError;
-use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, STALLED_MAX, Unsent, event_stream};
+use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, STALLED_MAX, event_stream};
 use crate::api::failure::Failure;
 use crate::api::job_events::{self, EventId};
 use crate::api::objects;
 use crate::api::operation::{Content, GoodReply, Group, Operation, Parameter, Place, Shape, json_of_job};
 use crate::api::reply::Reply;
 use crate::jobs::ends::Waits;
-use crate::jobs::{Following, Jobs, Mark, Overturned};
+use crate::jobs::{Following, Jobs, Mark};
 
 /// The header by which a client says which event it has last.
 const LAST_EVENT_ID: Parameter = Parameter {
@@ -134,7 +134,7 @@ struct Telling {
 impl Telling {
     async fn run(mut self, jobs: &Jobs, stop: &Shutdown, view: JobView, ends: Waits) {
         let told = self.tell(jobs, stop, view, ends).await;
-        if let Err(Over::Early(error)) = told {
+        if let Err(Ended::Early(error)) = told {
             let _ = self.sink.send_last(job_events::error(self.id(), &error, self.job));
         }
     }
@@ -145,7 +145,7 @@ impl Telling {
         stop: &Shutdown,
         view: JobView,
         mut ends: Waits,
-    ) -> Result<(), Over> {
+    ) -> Result<(), Ended> {
         if view.settlement.is_some() {
             return self.end(jobs, stop, view).await;
         }
@@ -157,7 +157,7 @@ impl Telling {
             tokio::select! {
                 biased;
                 () = self.sink.gone() => return Ok(()),
-                () = stop.cancelled() => return Err(Over::Early(ApiError::Draining)),
+                () = stop.cancelled() => return Err(Ended::Early(ApiError::Draining)),
                 () = ends.until_known() => break,
                 () = self.bell.notified(), if !is_full => self.pass_on()?,
                 () = self.sink.room(), if is_full => self.pass_on()?,
@@ -177,7 +177,7 @@ impl Telling {
     }
 
     /// Tells the state if it is another than was told last.
-    fn tell_status(&mut self, status: &'static str) -> Result<(), Over> {
+    fn tell_status(&mut self, status: &'static str) -> Result<(), Ended> {
         if self.status.replace(status) == Some(status) {
             return Ok(());
         }
@@ -185,7 +185,7 @@ impl Telling {
     }
 
     /// Tells whether the job still waits. Its end comes by another way.
-    async fn look_at_state(&mut self, jobs: &Jobs) -> Result<(), Over> {
+    async fn look_at_state(&mut self, jobs: &Jobs) -> Result<(), Ended> {
         match jobs.lists.listed(&self.account, &[self.job]).await {
             Ok(found) => {
                 let Some(job) = found.first().filter(|job| job.state != JobState::Ended) else {
@@ -206,7 +206,7 @@ impl Telling {
     }
 
     /// Passes on the text that was released, as far as there is room for it.
-    fn pass_on(&mut self) -> Result<(), Over> {
+    fn pass_on(&mut self) -> Result<(), Ended> {
         let Some(following) = self.following.take() else { return Ok(()) };
         while self.sink.has_room() {
             let Some(piece) = following.next(&mut self.mark, PIECE_MAX_BYTES)? else { break };
@@ -218,18 +218,18 @@ impl Telling {
         Ok(())
     }
 
-    fn keep_alive(&mut self) -> Result<(), Over> {
+    fn keep_alive(&mut self) -> Result<(), Ended> {
         let has_room = self.sink.has_room();
         if !has_room && self.sink.stalled() >= STALLED_MAX {
-            return Err(Over::Early(ApiError::SlowReader));
+            return Err(Ended::Early(ApiError::SlowReader));
         }
         if has_room && self.said.elapsed() >= KEEP_ALIVE_AFTER { self.send(KEEP_ALIVE) } else { Ok(()) }
     }
 
     /// Tells what is left of the answer and the end, each event once there is room for it.
-    async fn end(&mut self, jobs: &Jobs, stop: &Shutdown, view: JobView) -> Result<(), Over> {
+    async fn end(&mut self, jobs: &Jobs, stop: &Shutdown, view: JobView) -> Result<(), Ended> {
         if view.kept.erased_ms.is_some() {
-            return Err(Over::Early(ApiError::Erased));
+            return Err(Ended::Early(ApiError::Erased));
         }
         let succeeded = view.settlement.as_ref().map(|settlement| &settlement.end);
         if let Some(End::Succeeded { answer, .. }) = succeeded {
@@ -247,15 +247,15 @@ impl Telling {
     }
 
     /// Sends an event once there is room for it, unless this gateway ends before that.
-    async fn send_patiently(&self, stop: &Shutdown, event: Bytes) -> Result<(), Over> {
+    async fn send_patiently(&self, stop: &Shutdown, event: Bytes) -> Result<(), Ended> {
         tokio::select! {
             biased;
             sent = self.sink.send_patiently(event) => Ok(sent?),
-            () = stop.cancelled() => Err(Over::Early(ApiError::Draining)),
+            () = stop.cancelled() => Err(Ended::Early(ApiError::Draining)),
         }
     }
 
-    fn send(&mut self, event: Bytes) -> Result<(), Over> {
+    fn send(&mut self, event: Bytes) -> Result<(), Ended> {
         self.said = Instant::now();
         Ok(self.sink.send(event)?)
     }
@@ -270,35 +270,6 @@ impl Telling {
 /// Returns the pause between two looks at a job's state where this number of clients waits.
 fn pause(clients: usize) -> Duration {
     LOOK_AT_STATE_EVERY.max(LOOK_AT_STATE_SHARE * u32::try_from(clients).unwrap_or(u32::MAX))
-}
-
-/// Why the events end before the job's.
-enum Over {
-    /// The client is gone.
-    Client,
-    /// The client is told why.
-    Early(ApiError),
-}
-
-impl From<Unsent> for Over {
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Gone => Self::Client,
-            Unsent::TooSlow => Self::Early(ApiError::SlowReader),
-        }
-    }
-}
-
-impl From<Overturned> for Over {
-    fn from(_: Overturned) -> Self {
-        Self::Early(ApiError::StreamOverturned)
-    }
-}
-
-impl From<ApiError> for Over {
-    fn from(error: ApiError) -> Self {
-        Self::Early(error)
-    }
 }
 
 #[cfg(test)]

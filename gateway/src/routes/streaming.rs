@@ -9,6 +9,7 @@
 //! A request whose job was made before joins it: the stream shows all that was released of it, and goes on from there.
 
 mod answering;
+mod ended;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,16 +26,17 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use self::answering::Answering;
+pub(super) use self::ended::Ended;
 use super::charging;
 use crate::access::{Reserved, Turn};
 use crate::api::chunks::{self, Chunks, DONE, GoesOn, KEEP_ALIVE};
 use crate::api::error::ApiError;
-use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, STALLED_MAX, Unsent, event_stream};
+use crate::api::event_stream::{EventSink, PIECE_MAX_BYTES, STALLED_MAX, event_stream};
 use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::reply::Reply;
 use crate::jobs::accept::{self, Order, Outcome};
-use crate::jobs::{Jobs, Joined, Joins, Mark, Overturned, Parting, Streams};
+use crate::jobs::{Jobs, Joined, Joins, Mark, Parting, Streams};
 
 /// How long the status line is held: longer than refusals take, shorter than clients' patience with silence.
 const STATUS_HELD: Duration = Duration::from_secs(2);
@@ -168,13 +170,20 @@ impl Streaming {
                 }
             }
         };
+        let told = joined.as_mut().and_then(|joined| joined.try_recv().ok());
+        let is_joined = joined.is_none() || told.is_some();
+        if let Some(earlier) = told {
+            is_replayed |= earlier.replayed;
+            if let Some(streaming) = &mut streaming {
+                streaming.join(&jobs.streams, &earlier);
+            }
+        }
         drop(turns);
         let outcome = match outcome {
             Some(outcome) => outcome,
             // The connection may have been cut because this gateway ends: the client was told that the job goes on.
             None if jobs.answer_now.is_cancelled() => answering.as_mut().await,
             None => {
-                let is_joined = joined.is_none();
                 let had = streaming.map_or_else(Vec::new, Streaming::had);
                 let ends = if has_key || had.iter().all(|watched| watched.passed_on.count == 0) {
                     Vec::new()
@@ -186,12 +195,6 @@ impl Streaming {
                 return charging::settle_parted(reserved, is_joined, &ends);
             }
         };
-        if let Some(earlier) = joined.as_mut().and_then(|joined| joined.try_recv().ok()) {
-            is_replayed |= earlier.replayed;
-            if let Some(streaming) = &mut streaming {
-                streaming.join(&jobs.streams, &earlier);
-            }
-        }
         if is_replayed {
             // The request that made the job holds its tokens.
             reserved.give_back();
@@ -351,29 +354,6 @@ fn succeeded(outcome: &Outcome) -> impl Iterator<Item = (usize, &Answer)> {
         }
         _ => None,
     })
-}
-
-/// Why a stream ends before its last event.
-enum Ended {
-    /// The client is gone.
-    Client,
-    /// The client is told why.
-    Early(ApiError),
-}
-
-impl From<Unsent> for Ended {
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Gone => Self::Client,
-            Unsent::TooSlow => Self::Early(ApiError::SlowReader),
-        }
-    }
-}
-
-impl From<Overturned> for Ended {
-    fn from(_: Overturned) -> Self {
-        Self::Early(ApiError::StreamOverturned)
-    }
 }
 
 /// Waits for the earlier jobs that the stream shows, of which it is told once at most.

@@ -66,16 +66,22 @@ async fn submitted(rig: &Rig) -> JobId {
     reply["job_id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
 }
 
+/// Returns a job with two streams under one key that have shown its first part.
+async fn joined(rig: &Rig) -> (JobId, Reading, Reading) {
+    rig.play(Play::Leave);
+    let mut first = streamed(rig, "k").await;
+    let job = only_job(rig).await;
+    tell(rig, job, 0);
+    first.until(|first| first.chat_text() == "Pa").await;
+    let mut second = streamed(rig, "k").await;
+    second.until(|second| second.chat_text() == "Pa").await;
+    (job, first, second)
+}
+
 #[tokio::test]
 async fn a_stream_under_the_same_key_joins_the_one_that_runs() {
     let rig = Rig::start(unlimited()).await;
-    rig.play(Play::Leave);
-    let mut first = streamed(&rig, "k").await;
-    let job = only_job(&rig).await;
-    tell(&rig, job, 0);
-    first.until(|first| first.chat_text() == "Pa").await;
-    let mut second = streamed(&rig, "k").await;
-    second.until(|second| second.chat_text() == "Pa").await;
+    let (job, mut first, mut second) = joined(&rig).await;
     tell(&rig, job, 1);
     for reading in [&mut first, &mut second] {
         reading.until(|reading| reading.chat_text() == "Pari").await;
@@ -103,13 +109,7 @@ async fn a_stream_under_the_same_key_joins_the_one_that_runs() {
 #[tokio::test]
 async fn who_joins_and_leaves_ends_nothing() {
     let rig = Rig::start(unlimited()).await;
-    rig.play(Play::Leave);
-    let mut first = streamed(&rig, "k").await;
-    let job = only_job(&rig).await;
-    tell(&rig, job, 0);
-    first.until(|first| first.chat_text() == "Pa").await;
-    let mut second = streamed(&rig, "k").await;
-    second.until(|second| second.chat_text() == "Pa").await;
+    let (_, mut first, second) = joined(&rig).await;
     drop(second);
     tokio::time::sleep(Duration::from_millis(300)).await;
     end_what_waits(&rig).await;
